@@ -1,0 +1,46 @@
+# make demo   the whole chain on a synthetic data set, without a GPU
+# make test   the tests
+# make check  lint, types and import contracts
+# make bench  the benchmarks, as a table and benches/results/latest.json
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DEMO ?= demo
+TOOLKIT = $(BIN)/toolkit
+
+.PHONY: demo test check bench clean
+
+$(VENV)/created:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is needed: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/installed-train: $(VENV)/created pyproject.toml constraints.txt
+	@echo "Installing toolkit and what training needs into $(VENV) (some minutes) ..."
+	@$(PIP_INSTALL) --editable '.[train]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-train pyproject.toml constraints.txt
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed-train
+	@PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" sh docs/demo.sh
+
+test: $(VENV)/installed-dev
+	$(BIN)/pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-dev
+	$(BIN)/pytest benches --benchmark-json benches/results/latest.json
+
+clean:
+	rm -rf $(VENV) $(DEMO)

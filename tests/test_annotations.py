@@ -1,0 +1,124 @@
+"""Data set folders: both forms, and every fault that a person can put into a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import WriteVideo
+from toolkit.annotations import UNLABELLED, Interval, intervals_from_labels, load_dataset
+from toolkit.errors import AnnotationError, DatasetError
+from toolkit.ethogram import MOUSE_HOME_CAGE, ethogram_from_names
+
+
+@pytest.fixture
+def folder(write_video: WriteVideo, tmp_path: Path) -> Path:
+    """Return a folder with two videos of 40 frames at 20 frames per second and no table yet."""
+    write_video("data/a.mp4", 40, fps=20)
+    write_video("data/sub/b.mp4", 40, fps=20)
+    return tmp_path / "data"
+
+
+def write_table(folder: Path, *rows: str, unit: str = "frame") -> None:
+    header = f"video,start_{unit},stop_{unit},behaviour"
+    (folder / "annotations.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+def test_frames_are_half_open_and_the_rest_is_unlabelled(folder: Path) -> None:
+    write_table(folder, "a.mp4,5,10,walk", "a.mp4,0,5,rest", "sub/b.mp4,30,40,eat")
+    dataset = load_dataset(folder)
+    first, second = dataset.videos
+    assert first.intervals == (Interval(0, 5, "rest"), Interval(5, 10, "walk"))
+    assert (first.group, second.group, first.fps, first.frames) == ("a", "b", 20.0, 40)
+    labels = first.labels(MOUSE_HOME_CAGE)
+    assert labels.tolist() == [6] * 5 + [7] * 5 + [UNLABELLED] * 30
+
+
+def test_seconds_become_frames_by_the_video_s_rate(folder: Path) -> None:
+    write_table(folder, "a.mp4,0.25,1.5,groom", unit="s")
+    assert load_dataset(folder).videos[0].intervals == (Interval(5, 30, "groom"),)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("a.mp4,0,5,drnk", "unknown behaviour 'drnk' (did you mean 'drink'?)"),
+        ("c.mp4,0,5,walk", "video 'c.mp4' is not in"),
+        ("a.mp4,-3,5,walk", "starts before the video"),
+        ("a.mp4,7,7,walk", "the stop must come after the start"),
+        ("a.mp4,30,41,walk", "ends at frame 41, the video has 40"),
+        ("a.mp4,18,25,walk", "rest and walk overlap in frames 18 to 20"),
+        ("a.mp4,1.5,5,walk", "whole frames"),
+        ("a.mp4,1,walk", "expected video, start, stop"),
+    ],
+)
+def test_a_fault_is_named_with_its_line(folder: Path, row: str, words: str) -> None:
+    write_table(folder, "a.mp4,10,20,rest", row)
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(folder)
+    assert words in str(caught.value)
+    assert "3" in str(caught.value)
+
+
+def test_every_fault_is_reported_at_once(folder: Path) -> None:
+    write_table(folder, "a.mp4,-1,5,walk", "c.mp4,0,5,walk", "sub/b.mp4,0,99,rest", "a.mp4,8,9,fly")
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(folder)
+    assert str(caught.value).count("\n  - ") == 4
+
+
+def test_a_header_without_a_unit_is_refused(folder: Path) -> None:
+    (folder / "annotations.csv").write_text("video,start,stop,behaviour\na.mp4,0,5,walk\n")
+    with pytest.raises(AnnotationError, match="expected the header"):
+        load_dataset(folder)
+
+
+def test_an_own_ethogram_replaces_the_home_cage_s(folder: Path) -> None:
+    write_table(folder, "a.mp4,0,5,digging")
+    dataset = load_dataset(folder, behaviours=["digging", "rest"])
+    assert dataset.ethogram.names == ("digging", "rest")
+
+
+def test_groups_come_from_a_pattern(folder: Path) -> None:
+    write_table(folder, "a.mp4,0,5,walk", "sub/b.mp4,0,5,walk")
+    assert load_dataset(folder, group_pattern=r"([ab])\.mp4").groups == ("a", "b")
+    with pytest.raises(DatasetError, match="does not match"):
+        load_dataset(folder, group_pattern="(mouse[0-9])")
+    with pytest.raises(DatasetError, match="regular expression"):
+        load_dataset(folder, group_pattern="[")
+
+
+def test_a_folder_per_behaviour(write_video: WriteVideo, tmp_path: Path) -> None:
+    for name in ("walk/video1_001.mp4", "walk/video2_007.mp4", "eat/video1_002.mp4"):
+        write_video(f"clips/{name}", 20)
+    dataset = load_dataset(tmp_path / "clips")
+    assert dataset.ethogram.names == ("eat", "walk")
+    assert dataset.groups == ("video1", "video2")
+    assert [video.intervals for video in dataset.videos] == [(Interval(0, 20, n),) for n in ("eat", "walk", "walk")]
+
+
+def test_real_clips_in_folders(real_footage: Path) -> None:
+    dataset = load_dataset(real_footage / "bsoid")
+    assert dataset.groups == ("panel1", "panel2", "panel3")
+    assert len(dataset.ethogram) == 10
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_folder_that_is_no_data_set(tmp_path: Path, make) -> None:  # type: ignore[no-untyped-def]
+    make(tmp_path / "data")
+    with pytest.raises(DatasetError, match="Expected"):
+        load_dataset(tmp_path / "data")
+
+
+def test_labels_and_intervals_are_each_other_s_inverse() -> None:
+    ethogram = ethogram_from_names(["a", "b"])
+    labels = np.array([-1, 0, 0, 1, 0, -1, -1, 1], dtype=np.int8)
+    assert intervals_from_labels(labels, ethogram) == (
+        Interval(1, 3, "a"),
+        Interval(3, 4, "b"),
+        Interval(4, 5, "a"),
+        Interval(7, 8, "b"),
+    )
+    assert intervals_from_labels(np.array([], dtype=np.int8), ethogram) == ()

@@ -1,0 +1,96 @@
+"""A bundle is whole, of this schema, and unchanged, or it is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tests.bundles import manifest, manifest_fields
+from toolkit.bundle import GoldenClip, load_bundle, write_manifest_and_golden
+from toolkit.errors import BundleError
+from toolkit.fusion import fusion_for
+
+
+@pytest.fixture
+def bundle_path(tmp_path: Path) -> Path:
+    """Return a bundle whose graphs are only bytes."""
+    for stream in ("rgb", "flow"):
+        for precision in ("fp32", "fp16"):
+            (tmp_path / f"{stream}.{precision}.onnx").write_bytes(f"{stream} {precision}".encode())
+    clip = GoldenClip(
+        behaviour=3,
+        frames=np.arange(17 * 4 * 4 * 3, dtype=np.int64).reshape(17, 4, 4, 3).astype(np.uint8),
+        inputs={"rgb": np.ones((3, 16, 2, 2), np.float32), "flow": np.zeros((2, 16, 2, 2), np.float32)},
+        logits={"rgb": np.arange(8, dtype=np.float32), "flow": -np.arange(8, dtype=np.float32)},
+    )
+    write_manifest_and_golden(tmp_path, manifest_fields(), [clip])
+    return tmp_path
+
+
+def test_what_was_written_is_read(bundle_path: Path) -> None:
+    bundle = load_bundle(bundle_path)
+    assert bundle.manifest.streams == ("rgb", "flow")
+    assert bundle.manifest.name == "test"
+    (clip,) = bundle.golden()
+    assert clip.behaviour == 3
+    assert clip.frames.shape == (17, 4, 4, 3)
+    assert clip.logits["flow"].tolist() == (-np.arange(8.0)).tolist()
+
+
+def test_a_changed_byte_and_a_missing_file_are_both_named(bundle_path: Path) -> None:
+    (bundle_path / "rgb.fp16.onnx").write_bytes(b"rgb fp17")
+    (bundle_path / "flow.fp32.onnx").unlink()
+    with pytest.raises(BundleError, match=r"flow\.fp32\.onnx: missing") as caught:
+        load_bundle(bundle_path)
+    assert "rgb.fp16.onnx: SHA-256" in str(caught.value)
+
+
+def edit(bundle_path: Path, **changes: object) -> None:
+    path = bundle_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_newer_schema_is_refused_before_anything_else(bundle_path: Path) -> None:
+    edit(bundle_path, schema_version=2, surprise=True)
+    with pytest.raises(BundleError, match="schema 2, this toolkit reads schema 1"):
+        load_bundle(bundle_path)
+
+
+def test_an_unknown_key_is_refused(bundle_path: Path) -> None:
+    edit(bundle_path, fushion={})
+    with pytest.raises(BundleError, match="fushion"):
+        load_bundle(bundle_path)
+
+
+def test_a_file_outside_the_bundle_is_refused(bundle_path: Path) -> None:
+    files = json.loads((bundle_path / "manifest.json").read_text())["files"]
+    edit(bundle_path, files={**files, "../secret": "0" * 64})
+    with pytest.raises(BundleError):
+        load_bundle(bundle_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00\x01"])
+def test_a_manifest_that_is_no_manifest(bundle_path: Path, content: str) -> None:
+    (bundle_path / "manifest.json").write_text(content)
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        load_bundle(bundle_path)
+
+
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="toolkit export"):
+        load_bundle(tmp_path)
+
+
+def test_inputs_and_fusion_must_name_the_same_streams() -> None:
+    with pytest.raises(ValidationError, match="must name the same"):
+        manifest(fusion=fusion_for(("rgb",)))
+
+
+def test_the_identity_changes_with_the_manifest(bundle_path: Path) -> None:
+    before = load_bundle(bundle_path).sha256
+    edit(bundle_path, name="other")
+    assert load_bundle(bundle_path).sha256 != before

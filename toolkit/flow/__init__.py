@@ -1,0 +1,7 @@
+"""TV-L1 optical flow from each frame's predecessor to itself."""
+
+from toolkit.flow.contract import PARAMETER_SETS, FlowEstimator, FlowParameters
+from toolkit.flow.encoding import FlowEncoding
+from toolkit.flow.opencv import OpenCvFlow
+
+__all__ = ["PARAMETER_SETS", "FlowEncoding", "FlowEstimator", "FlowParameters", "OpenCvFlow"]
