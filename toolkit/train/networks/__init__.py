@@ -1,0 +1,7 @@
+"""The networks that can be trained: I3D and R(2+1)D."""
+
+from __future__ import annotations
+
+from toolkit.train.networks.registry import ARCHITECTURES, Architecture, build_network
+
+__all__ = ["ARCHITECTURES", "Architecture", "build_network"]

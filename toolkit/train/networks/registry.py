@@ -1,0 +1,85 @@
+"""The networks by name: what a configuration, a run folder and a bundle call them, and the sizes they were made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+
+from toolkit.errors import ConfigError, raise_faults
+from toolkit.train.networks.i3d import I3D
+from toolkit.train.networks.r2plus1d import DEPTH_18, DEPTH_34, SMALL, R2Plus1D
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be trained, before anything is chosen about its data."""
+
+    name: str
+    """As in a configuration, e.g. ``i3d``."""
+    resize: int
+    """Side that frames are resized to before the crop, px."""
+    crop: int
+    """Side of the square that the network sees, px."""
+    build: Callable[..., nn.Module]
+    """Called with the keywords ``channels``, ``classes`` and ``dropout``."""
+    paper: str
+    """Where the network was published."""
+
+
+_TRAN = "Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR"
+_CARREIRA = "Carreira and Zisserman 2017, Quo Vadis, Action Recognition?, CVPR"
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture("i3d", 255, 224, I3D, _CARREIRA),
+        Architecture("r2plus1d-18", 128, 112, partial(R2Plus1D, DEPTH_18), _TRAN),
+        Architecture("r2plus1d-34", 128, 112, partial(R2Plus1D, DEPTH_34), _TRAN),
+        Architecture("r2plus1d-small", 64, 56, partial(R2Plus1D, SMALL), f"reduced from {_TRAN}"),
+    )
+}
+"""Every network by its name. Sizes are those of Nguyen et al. 2019, but for the small preset."""
+
+
+def build_network(name: str, *, channels: int, classes: int, dropout: float = 0.64) -> nn.Module:
+    """Return a network with fresh weights, in training mode, on the CPU.
+
+    It takes (N, channels, 16, H, W) float32 clips and returns (N, classes) float32 logits.
+
+    Parameters
+    ----------
+    name
+        A key of `ARCHITECTURES`.
+    channels
+        3 for RGB, 2 for flow.
+    classes
+        Number of behaviours, at least 1.
+    dropout
+        Probability of DROPPING a feature before the classifier, in [0, 1). The default 0.64 is the keep-probability
+        0.36 of Nguyen et al. 2019.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name or a value out of its range; every fault is named.
+
+    Examples
+    --------
+    >>> network = build_network("r2plus1d-small", channels=2, classes=8)
+    >>> network(torch.zeros(1, 2, 16, 56, 56)).shape
+    torch.Size([1, 8])
+    """
+    faults = []
+    if name not in ARCHITECTURES:
+        faults.append(f"architecture {name!r} is unknown; choose one of {', '.join(ARCHITECTURES)}")
+    if channels not in (2, 3):
+        faults.append(f"channels must be 3 (RGB) or 2 (flow), found {channels}")
+    if classes < 1:
+        faults.append(f"classes must be at least 1, found {classes}")
+    if not 0 <= dropout < 1:
+        faults.append(f"dropout is the probability of dropping a feature and must lie in [0, 1), found {dropout}")
+    raise_faults(ConfigError, "The network cannot be built", faults)
+    return ARCHITECTURES[name].build(channels=channels, classes=classes, dropout=dropout)
