@@ -1,0 +1,57 @@
+"""Which files this toolkit can open, and how an older one is brought up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from toolkit.behaviour_log.schema import APPLICATION_ID, SCHEMA_VERSION
+from toolkit.errors import LogError
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""Step from the version that is the key to the next one, run inside a transaction. Version 1 is the first."""
+
+
+def schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the file's schema version.
+
+    Raises
+    ------
+    LogError
+        If the file is not a behaviour log, or a newer toolkit wrote it.
+    """
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise LogError(
+            f"{path}: cannot be read as a behaviour log ({error}). Expected a SQLite file written by "
+            "`toolkit cage run`. Move the file aside, or restore it from a copy."
+        ) from error
+    if application_id != APPLICATION_ID or not version:
+        raise LogError(
+            f"{path}: not a behaviour log (application id {application_id:#x}, schema {version}). Expected a file "
+            "written by `toolkit cage run`. Check the path, or move the file out of the log's folder."
+        )
+    if version > SCHEMA_VERSION:
+        raise LogError(
+            f"{path}: behaviour log schema {version}, this toolkit knows schemas up to {SCHEMA_VERSION}. "
+            "Update the toolkit on this machine."
+        )
+    return int(version)
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file to `SCHEMA_VERSION`, one version at a time, each in a transaction of its own.
+
+    Raises
+    ------
+    LogError
+        As `schema_version`.
+    """
+    for version in range(schema_version(connection, path), SCHEMA_VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        MIGRATIONS[version](connection)
+        connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute("COMMIT")

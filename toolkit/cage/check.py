@@ -1,0 +1,138 @@
+"""Whether a cage could run: configuration, bundle, engine, camera, log and disk, every fault said."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
+from toolkit.bundle import Bundle, load_bundle
+from toolkit.cage.capture import open_camera
+from toolkit.cage.config import CageConfig
+from toolkit.errors import CameraError, EngineError, LogError, ToolkitError
+from toolkit.flow import OpenCvFlow
+
+BYTES_PER_DAY = 80_000_000
+"""A cage's log at 30 rows a second: DESIGN.md's bound."""
+
+LEAST_DAYS = 7
+"""Days of log that must fit on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    ok: bool
+    subject: str
+    """What was checked: configuration, bundle, engine, flow, camera, log or disk."""
+    text: str
+    """What was found; for a fault also what was expected and what to do."""
+
+
+def check(config: CageConfig) -> list[Finding]:
+    """Check everything that `toolkit.cage.daemon.run` needs, and go on after a fault.
+
+    Engines are loaded and one frame is taken from the camera; nothing is written but a probe that is removed again.
+    """
+    return list(_findings(config))
+
+
+def _findings(config: CageConfig) -> Iterator[Finding]:
+    yield Finding(True, "configuration", f"cage {config.cage.name}, every {config.cage.stride}. frame classified")
+    try:
+        bundle: Bundle | None = load_bundle(config.cage.bundle)
+    except ToolkitError as error:
+        bundle = None
+        yield Finding(False, "bundle", str(error))
+    if bundle is not None:
+        manifest = bundle.manifest
+        names = ", ".join(manifest.ethogram.names)
+        yield Finding(True, "bundle", f"{manifest.name}, {manifest.architecture}, {bundle.sha256[:12]} ({names})")
+        yield _finding("engine", lambda: _engine(config, bundle))
+        if "flow" in manifest.streams:
+            yield _finding("flow", lambda: _flow(bundle))
+    yield _finding("camera", lambda: _camera(config, bundle))
+    yield _finding("log", lambda: _log(config))
+    yield _finding("disk", lambda: _disk(config))
+
+
+def _finding(subject: str, examine: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, subject, examine())
+    except ToolkitError as error:
+        return Finding(False, subject, str(error))
+
+
+def _engine(config: CageConfig, bundle: Bundle) -> str:
+    from toolkit.engine.select import open_backends
+
+    backends = open_backends(bundle, engine=config.engine.kind, threads=config.engine.threads)
+    with ExitStack() as stack:
+        entered = {stream: stack.enter_context(backend) for stream, backend in backends.items()}
+        return ", ".join(f"{stream} {backend.identity}" for stream, backend in entered.items())
+
+
+def _flow(bundle: Bundle) -> str:
+    here = OpenCvFlow(bundle.manifest.flow.parameters).implementation
+    trained = bundle.manifest.flow.implementation
+    if here.split(".")[0] != trained.split(".")[0]:
+        raise EngineError(
+            f"the networks were trained on flow by {trained}; this machine has {here}, whose flow differs. Install the "
+            "same major version of opencv-contrib-python, or export a bundle that was trained on this one."
+        )
+    return f"{here}, parameters {bundle.manifest.flow.parameters.name} (trained on {trained})"
+
+
+def _camera(config: CageConfig, bundle: Bundle | None) -> str:
+    camera = open_camera(config.camera)
+    info = camera.info
+    if bundle is not None:
+        bundle.manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
+    stop = threading.Event()
+    frame = next(camera.frames(stop), None)
+    if frame is None or frame.image.shape != (info.height, info.width, 3):
+        found = "no frame" if frame is None else f"{frame.image.shape[1]} x {frame.image.shape[0]} px"
+        raise CameraError(
+            f"{info.name}: declares {info.width} x {info.height} px and delivers {found}. Set the camera to a mode "
+            "that it supports, or rewrite the video."
+        )
+    return f"{info.name}: {info.width} x {info.height} px, {info.fps:.2f} frames per second"
+
+
+def _log(config: CageConfig) -> str:
+    folder = config.log.folder
+    cage_folder = folder / config.cage.name
+    place = _nearest(cage_folder)
+    with log_errors(cage_folder):
+        if not place.is_dir():
+            raise LogError(
+                f"{cage_folder}: {place} is a file. Expected a folder, or a place for one. Set [log] folder elsewhere."
+            )
+        tempfile.TemporaryFile(dir=place).close()
+    until_ns = accounted_until(folder, config.cage.name)
+    state = "new" if until_ns is None else f"goes on from {day_of(until_ns)}"
+    return f"{cage_folder}: {state}"
+
+
+def _disk(config: CageConfig) -> str:
+    place = _nearest(config.log.folder)
+    with log_errors(place):
+        free = shutil.disk_usage(place).free
+    days = free / BYTES_PER_DAY
+    if days < LEAST_DAYS:
+        raise LogError(
+            f"{place}: {free / 1e6:.0f} MB free, {days:.1f} days of log. Expected at least {LEAST_DAYS} days "
+            f"({LEAST_DAYS * BYTES_PER_DAY / 1e6:.0f} MB). Free some space, or set [log] folder to another disk."
+        )
+    return f"{free / 1e9:.1f} GB free, {days:.0f} days of log at 30 rows per second"
+
+
+def _nearest(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())

@@ -1,0 +1,240 @@
+"""One cage's configuration: a TOML file, checked as a whole, every fault with its key, its line and a suggestion."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+
+from toolkit.errors import ConfigError, raise_faults
+from toolkit.files import atomic_write
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    path = path.expanduser()
+    return path if folder is None else Path(os.path.normpath(folder / path))
+
+
+PathBesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
+"""A path; a relative one counts from the folder of the configuration file."""
+
+
+# The docstring under each field is also its comment in the file that `write_config` writes.
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class CageTable(BaseModel):
+    """The cage and the networks that watch it."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)
+    """Name of the cage: letters, digits, - and _; part of its log's file names."""
+    bundle: PathBesideFile
+    """Folder of the model bundle that `toolkit export` wrote."""
+    stride: int = Field(default=1, ge=1, le=300)
+    """Classify every n-th frame, at the networks' frame rate."""
+    min_confidence: float = Field(default=0.0, ge=0, le=1)
+    """Rows whose most probable behaviour is less probable than this are uncertain and have no label; 0: off."""
+
+
+class CameraTable(BaseModel):
+    """Where frames come from: a device, or a video file that stands in for one."""
+
+    model_config = _STRICT
+
+    video: PathBesideFile | None = None
+    """Video file that stands in for a camera."""
+    device: str | None = None
+    """Camera for OpenCV, e.g. "/dev/v4l/by-id/usb-...-index0" (stable over reboots, unlike /dev/video0)."""
+    pace: Literal["real-time", "fast"] = "real-time"
+    """Of a video file: "real-time" delivers like a camera, "fast" as fast as frames are processed, dropping none."""
+    loop: bool = False
+    """Start a video file again at its end, for ever."""
+    queue_frames: int = Field(default=64, ge=1, le=4096)
+    """Frames that wait to be processed at most; also the least length of a burst when the daemon cannot keep up."""
+
+    @model_validator(mode="after")
+    def _is_one_source(self) -> CameraTable:
+        if (self.video is None) == (self.device is None):
+            found = "neither" if self.video is None else "both"
+            raise ValueError(f"expected either video or device, found {found}")
+        return self
+
+
+class LogTable(BaseModel):
+    """Where the behaviour log goes."""
+
+    model_config = _STRICT
+
+    folder: PathBesideFile
+    """Folder of behaviour logs; the cage's own folder is made in it."""
+    flush_s: float = Field(default=2.0, gt=0, le=60)
+    """Seconds between commits: what a power loss may cost."""
+
+
+class EngineTable(BaseModel):
+    """What runs the networks and the flow."""
+
+    model_config = _STRICT
+
+    kind: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
+    """Engine: "auto" takes TensorRT where it can run, else ONNX Runtime."""
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of ONNX Runtime; 0: one per physical core."""
+    flow_threads: int = Field(default=0, ge=0, le=256)
+    """Threads of optical flow on the CPU; 0: OpenCV decides."""
+
+
+class CageConfig(BaseModel):
+    """One cage's whole configuration."""
+
+    model_config = _STRICT
+
+    cage: CageTable
+    camera: CameraTable
+    log: LogTable
+    engine: EngineTable = EngineTable()
+
+    def snapshot(self) -> str:
+        """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+    def sha256(self) -> str:
+        """Return the snapshot's hash."""
+        return hashlib.sha256(self.snapshot().encode()).hexdigest()
+
+
+def load_config(path: Path) -> CageConfig:
+    """Read and check a cage's configuration.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not TOML, or with every unknown key and wrong value that it holds.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error}). Expected a TOML file; `toolkit cage init` writes one."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}. Correct that line; text needs quotes.") from error
+    try:
+        return CageConfig.model_validate(content, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        lines = _lines_of_keys(text)
+        faults = [f"{_place(path, fault['loc'], lines)}: {_explain(dict(fault))}" for fault in error.errors()]
+        raise_faults(ConfigError, f"{path} cannot be used", faults)
+        raise
+
+
+def write_config(
+    path: Path, *, name: str, bundle: Path, log_dir: Path, video: Path | None = None, device: str | None = None
+) -> None:
+    """Write a configuration in which every key is explained and defaults are commented out.
+
+    Paths are written relative to the file's folder.
+
+    Raises
+    ------
+    ConfigError
+        If `path` exists or a value is not acceptable.
+    """
+    if path.exists():
+        raise ConfigError(f"{path} already exists. Choose another name, or remove it first.")
+    folder = path.resolve().parent
+    given: dict[tuple[str, str], str] = {
+        ("cage", "name"): name,
+        ("cage", "bundle"): os.path.relpath(bundle.resolve(), folder),
+        ("log", "folder"): os.path.relpath(log_dir.resolve(), folder),
+    }
+    if video is not None:
+        given["camera", "video"] = os.path.relpath(video.resolve(), folder)
+    if device is not None:
+        given["camera", "device"] = device
+    with atomic_write(path) as beside:
+        beside.write_text("\n".join(_template(given)) + "\n", encoding="utf-8")
+        try:
+            load_config(beside)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace(str(beside), str(path))) from None
+
+
+def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:
+    yield "# One cage. Relative paths count from this file's folder."
+    for table, model in _tables().items():
+        yield f"\n# {model.__doc__}\n[{table}]"
+        for key, field in model.model_fields.items():
+            yield f"# {field.description}"
+            if (table, key) in given:
+                yield f"{key} = {json.dumps(given[table, key], ensure_ascii=False)}"
+            elif field.default is None:
+                yield f'# {key} = ""'
+            else:
+                yield f"# {key} = {json.dumps(field.default)}"
+
+
+def _tables() -> dict[str, type[BaseModel]]:
+    return {"cage": CageTable, "camera": CameraTable, "log": LogTable, "engine": EngineTable}
+
+
+_HEADER = re.compile(r"^\s*\[\s*([A-Za-z0-9_.\- ]+?)\s*\]")
+_KEY = re.compile(r"^\s*(?:\"([^\"]+)\"|'([^']+)'|([A-Za-z0-9_-]+))\s*=")
+
+
+def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
+    """Return the line of every table and key, which `tomllib` does not tell. Inline tables count as their key."""
+    lines: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := _HEADER.match(line):
+            table = tuple(part.strip() for part in header[1].split("."))
+            lines.setdefault(table, number)
+        elif key := _KEY.match(line):
+            lines.setdefault((*table, key[1] or key[2] or key[3]), number)
+    return lines
+
+
+def _place(path: Path, location: tuple[int | str, ...], lines: dict[tuple[str, ...], int]) -> str:
+    keys = tuple(str(part) for part in location)
+    for length in range(len(keys), 0, -1):
+        if keys[:length] in lines:
+            return f"{path}:{lines[keys[:length]]}: {'.'.join(keys)}"
+    return f"{path}: {'.'.join(keys)}"
+
+
+def _explain(fault: dict[str, Any]) -> str:
+    location = tuple(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return "is missing"
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        advice = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+        return f"unknown {'table' if len(location) == 1 else 'key'}; {advice}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return message if fault["type"] == "value_error" else f"{message}, found {fault['input']!r}"
+
+
+def _known_keys(table: tuple[str, ...]) -> list[str]:
+    tables = _tables()
+    if not table:
+        return list(tables)
+    return list(tables[table[0]].model_fields) if table[0] in tables else []

@@ -1,0 +1,142 @@
+"""One cage's daemon: camera -> flow -> clips -> networks -> fusion -> behaviour log, until it is told to stop.
+
+The capture thread never waits (see `toolkit.cage.capture`); everything else happens in one thread (see
+`toolkit.cage.watch`). When flow or networks are slower than the camera, the daemon logs bursts of consecutive frames
+at least a queue long, and the time between them as unobserved because of overload. No flow and no clip crosses a gap.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import cv2
+
+from toolkit import __version__
+from toolkit.behaviour_log import ClockReading, LogWriter, Session
+from toolkit.bundle import Bundle, load_bundle
+from toolkit.cage.capture import CaptureThread, open_camera
+from toolkit.cage.clock import boot_id, read_clock
+from toolkit.cage.config import CageConfig
+from toolkit.cage.health import Health
+from toolkit.cage.summary import Progress, Summary
+from toolkit.cage.watch import Parts, Watch
+from toolkit.engine.contract import Backend
+from toolkit.errors import ToolkitError
+from toolkit.flow import FlowEstimator, OpenCvFlow
+from toolkit.frames import NS_PER_S
+from toolkit.pipeline import Pipeline
+from toolkit.preprocess import Stream
+
+
+def open_parts(config: CageConfig) -> Parts:
+    """Load the bundle, choose its engines and find the camera.
+
+    Raises
+    ------
+    BundleError, EngineError, EngineMismatch, CameraError, VideoError, MissingDependency
+        If one of them cannot be had.
+    """
+    from toolkit.engine.select import open_backends
+
+    bundle = load_bundle(config.cage.bundle)
+    if config.engine.flow_threads:
+        cv2.setNumThreads(config.engine.flow_threads)
+    return Parts(
+        bundle=bundle,
+        camera=open_camera(config.camera),
+        backends=open_backends(bundle, engine=config.engine.kind, threads=config.engine.threads),
+        estimator=OpenCvFlow(bundle.manifest.flow.parameters) if "flow" in bundle.manifest.streams else None,
+    )
+
+
+def run(
+    config: CageConfig,
+    *,
+    stop: threading.Event,
+    on_progress: Callable[[Progress], None] | None = None,
+    parts: Parts | None = None,
+) -> Summary:
+    """Watch a cage until `stop` is set or its video ends.
+
+    Parameters
+    ----------
+    stop
+        Ends the daemon within a frame; everything is flushed and the session marked closed.
+    on_progress
+        Told twice a second how far it is.
+    parts
+        Default: `open_parts`.
+
+    Raises
+    ------
+    ToolkitError
+        If a part cannot be opened, the source does not fit the bundle, the camera or an engine fails, or the log
+        cannot be written. What was seen until then is in the log, but in the last case.
+    """
+    parts = parts or open_parts(config)
+    manifest, info = parts.bundle.manifest, parts.camera.info
+    manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
+    with ExitStack() as stack:
+        backends = {stream: stack.enter_context(backend) for stream, backend in parts.backends.items()}
+        pipeline = Pipeline(manifest, parts.estimator, backends, source_fps=info.fps, stride=config.cage.stride)
+        clock = read_clock()
+        engines = _engines(backends, parts.estimator)
+        session = _session(config, parts.bundle, engines, clock)
+        health = Health(config.cage.name, parts.bundle.sha256, engines)
+        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
+        capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames))
+        watch = Watch(config, parts, pipeline, log, capture, health, on_progress)
+        watch.clock(clock)
+        try:
+            watch.run(stop)
+        except ToolkitError as error:
+            watch.fail(error)
+            raise
+        return watch.finish("stopped" if stop.is_set() else "end-of-source")
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set, and put the handlers back afterwards. For the main thread."""
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _engines(backends: Mapping[Stream, Backend], estimator: FlowEstimator | None) -> dict[str, str]:
+    engines: dict[str, str] = {stream: backend.identity for stream, backend in backends.items()}
+    if estimator is not None:
+        engines["optical flow"] = f"{estimator.implementation}/{estimator.parameters.name}"
+    return engines
+
+
+def _session(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], clock: ClockReading) -> Session:
+    return Session(
+        uuid=str(uuid.uuid4()),
+        boot_id=boot_id(),
+        host=socket.gethostname(),
+        toolkit_version=__version__,
+        bundle_name=bundle.manifest.name,
+        bundle_sha256=bundle.sha256,
+        engines=engines,
+        config_sha256=config.sha256(),
+        config=config.snapshot(),
+        ethogram=bundle.manifest.ethogram,
+        utc_offset_ns=clock.utc_offset_ns,
+        row_interval_ns=round(config.cage.stride * NS_PER_S / bundle.manifest.geometry.fps),
+        start_ns=clock.utc_ns,
+    )
