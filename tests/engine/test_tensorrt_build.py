@@ -1,0 +1,227 @@
+"""The parse-and-build gate: TensorRT for RTX builds real plans on a machine without a GPU.
+
+Such a plan can be neither loaded without a GPU nor run on a Jetson; it proves that the graphs parse into strongly
+typed networks of the intended precision, and that they build.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import toolkit.engine
+from toolkit.bundle import Bundle
+from toolkit.engine.build import BuildProgress, build_engines
+from toolkit.engine.builder import build_plan, parse_graph
+from toolkit.engine.select import open_backends
+from toolkit.engine.sidecar import engines_folder, read_sidecar
+from toolkit.engine.tensorrt_api import TensorRt, import_tensorrt
+from toolkit.engine.tensors import GraphShape
+from toolkit.errors import EngineError, EngineMismatch
+
+pytest.importorskip(
+    "tensorrt_rtx", reason="needs TensorRT for RTX, which builds without a GPU (pip install tensorrt-rtx)"
+)
+
+TARGET = "sm86"
+
+
+@pytest.fixture(scope="module")
+def api() -> TensorRt:
+    return import_tensorrt(for_absent_gpu=True)
+
+
+def precisions(api: TensorRt, graph: Path) -> dict[str, set[str]]:
+    """Return each layer type of the parsed network with the types of its outputs."""
+    parsed = parse_graph(api, graph)
+    flag = api.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert parsed.network.get_flag(flag)
+    found: dict[str, set[str]] = defaultdict(set)
+    for index in range(parsed.network.num_layers):
+        layer = parsed.network.get_layer(index)
+        found[layer.type.name].add(layer.get_output(0).dtype.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("architecture", "channels", "crop"),
+    [("i3d", 3, 224), ("i3d", 2, 224), ("r2plus1d-18", 3, 112), ("r2plus1d-18", 2, 112)],
+)
+def test_the_papers_networks_build_at_fp16(
+    api: TensorRt, tmp_path: Path, architecture: str, channels: int, crop: int
+) -> None:
+    torch = pytest.importorskip("torch", reason="needs the train extra")
+    from toolkit.preprocess import flow_input, rgb_input
+    from toolkit.train.export import convert_to_fp16, export_onnx
+    from toolkit.train.networks import build_network
+
+    torch.manual_seed(0)
+    network = build_network(architecture, channels=channels, classes=8)
+    spec = rgb_input(crop, crop) if channels == 3 else flow_input(crop, crop)
+    clip = np.random.default_rng(0).uniform(-1, 1, (channels, 16, crop, crop)).astype(np.float32)
+    export_onnx(network, spec, 16, tmp_path / "fp32.onnx")
+    convert_to_fp16(tmp_path / "fp32.onnx", tmp_path / "fp16.onnx", [clip])
+    found = precisions(api, tmp_path / "fp16.onnx")
+    assert found["CONVOLUTION"] == {"HALF"}
+    assert found["ACTIVATION"] == {"HALF"}
+    assert found["REDUCE"] == {"FLOAT"}
+    # I3D's max pooling between layers is half, its average pooling over the clip is not.
+    assert found.get("POOLING", set()) == ({"HALF", "FLOAT"} if architecture == "i3d" else set())
+    shape = build_plan(api, tmp_path / "fp16.onnx", tmp_path / "network.plan", max_batch=2, target=TARGET)
+    assert shape == GraphShape(channels=channels, frames=16, height=crop, width=crop, classes=8)
+    # The weights are in the plan at two bytes each.
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert 1.8 * weights < (tmp_path / "network.plan").stat().st_size < 3 * weights
+
+
+def test_a_float32_graph_stays_float32(api: TensorRt, bundle: Bundle) -> None:
+    types = set().union(*precisions(api, bundle.onnx_path("rgb", "fp32")).values())
+    assert "HALF" not in types
+    assert "FLOAT" in types
+
+
+def test_plans_for_an_absent_gpu_are_written_unverified_and_refused(bundle: Bundle) -> None:
+    progress: list[BuildProgress] = []
+    built = build_engines(bundle, target=TARGET, max_batch=4, on_progress=progress.append)
+    folder = engines_folder(bundle) / f"tensorrt-rtx-fp16-{TARGET}"
+    assert [engine.path for engine in built] == [folder / "rgb.plan", folder / "flow.plan"]
+    assert sorted(path.name for path in folder.iterdir()) == ["flow.json", "flow.plan", "rgb.json", "rgb.plan"]
+    sidecar = read_sidecar(folder / "rgb.json")
+    assert not sidecar.verified
+    assert sidecar.identity.compute_capability == TARGET
+    assert sidecar.max_batch == 4
+    assert {step.stage.split(":")[0] for step in progress} == {"rgb", "flow"}
+    assert all(0 <= step.done <= step.steps and step.elapsed_s >= 0 for step in progress)
+    with pytest.raises(EngineMismatch, match=f"on any {TARGET} GPU; found here onnxruntime"):
+        open_backends(bundle, engine="onnxruntime")
+
+
+def test_an_interrupted_build_stops_and_leaves_what_was_there(bundle: Bundle) -> None:
+    build_engines(bundle, target=TARGET)
+    folder = engines_folder(bundle)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+    def interrupt(progress: BuildProgress) -> None:
+        if progress.stage.startswith("flow"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_engines(bundle, target=TARGET, on_progress=interrupt)
+    assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
+
+
+def test_every_fault_of_the_parser_is_told(api: TensorRt, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("NoSuchOperator", ["clips"], ["between"], name="first"),
+            helper.make_node("NorThisOne", ["between"], ["logits"], name="second"),
+        ],
+        "unsupported",
+        [value("clips", TensorProto.FLOAT, ["N", 4, 3, 16, 16])],
+        [value("logits", TensorProto.FLOAT, ["N", 8])],
+    )
+    path = tmp_path / "unsupported.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
+    plan = tmp_path / "kept.plan"
+    plan.write_bytes(b"a good engine")
+    with pytest.raises(EngineError, match=r"cannot parse it.*\n.*'first' \(NoSuchOperator\)(.|\n)*'second'"):
+        build_plan(api, path, plan, target=TARGET)
+    assert plan.read_bytes() == b"a good engine"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["kept.plan", "unsupported.onnx"]
+
+
+def test_a_corrupt_graph_is_one_clear_error(
+    api: TensorRt, bundle: Bundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = tmp_path / "cut.onnx"
+    graph.write_bytes(bundle.onnx_path("rgb", "fp16").read_bytes()[:800])
+    with pytest.raises(EngineError, match=r"cut\.onnx: tensorrt-rtx .* cannot parse it"):
+        build_plan(api, graph, tmp_path / "cut.plan", target=TARGET)
+    assert not (tmp_path / "cut.plan").exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_of_something_else_is_refused(api: TensorRt, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["image"], ["result"])],
+        "other",
+        [value("image", TensorProto.FLOAT, [1, 3])],
+        [value("result", TensorProto.FLOAT, [1, 3])],
+    )
+    path = tmp_path / "other.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
+    with pytest.raises(EngineError, match="expected one float32 input clips"):
+        parse_graph(api, path)
+
+
+def test_an_unknown_target_names_the_known(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"unknown target 'sm87': .* builds for .*sm86"):
+        build_engines(bundle, target="sm87")
+    assert list(engines_folder(bundle).iterdir()) == []
+
+
+def test_onnxruntime_has_no_target(bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="ONNX Runtime builds nothing for sm86"):
+        build_engines(bundle, engine="onnxruntime", target=TARGET)
+
+
+# By house rule, a variable of this name in toolkit/engine holds an object of this class of TensorRT.
+CLASSES = {
+    "builder": "Builder",
+    "config": "IBuilderConfig",
+    "engine": "ICudaEngine",
+    "execution": "IExecutionContext",
+    "fault": "ParserError",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "profile": "IOptimizationProfile",
+    "runtime": "Runtime",
+}
+FILES = ("tensorrt_api.py", "builder.py", "tensorrt.py")
+
+
+def names_used() -> Iterator[str]:
+    """Yield every dotted TensorRT name in the engine room, such as ``ICudaEngine.num_io_tensors``."""
+    for file in FILES:
+        tree = ast.parse((Path(toolkit.engine.__path__[0]) / file).read_text())
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Attribute):
+                continue
+            chain = ast.unparse(node).split(".")
+            if chain[0] == "trt":
+                yield ".".join(chain[1:])
+            elif len(chain) > 1 and chain[-2] in CLASSES and chain[0] not in ("api", "cuda"):
+                yield f"{CLASSES[chain[-2]]}.{chain[-1]}"
+
+
+def test_every_tensorrt_name_used_exists() -> None:
+    names = set(names_used())
+    assert {"ICudaEngine.num_io_tensors", "IExecutionContext.execute_async_v3", "Builder"} <= names
+    assert {"OnnxParser.get_error", "IBuilderConfig.progress_monitor", "ParserError.desc"} <= names
+    trt: Any = importlib.import_module("tensorrt_rtx")
+    missing = []
+    for name in sorted(names):
+        found = trt
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is None:
+            missing.append(name)
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["FP16", "EXPLICIT_BATCH", "platform_has_fast_fp16", "device_memory_size"])
+def test_nothing_that_tensorrt_11_lacks_is_used(name: str) -> None:
+    assert not [used for used in names_used() if used.split(".")[-1] == name]

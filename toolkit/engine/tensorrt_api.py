@@ -1,0 +1,124 @@
+"""The one place that knows how TensorRT 10.3 to 11 and TensorRT for RTX differ.
+
+Their common core is used everywhere: `num_io_tensors`, `set_input_shape`, `set_tensor_address`, `execute_async_v3`,
+`build_serialized_network`, `set_memory_pool_limit`. What differs is asked of the module, never guessed from a version:
+
+* ``NetworkDefinitionCreationFlag.STRONGLY_TYPED`` is set where it exists. TensorRT 10 needs it; 11 and TensorRT for
+  RTX are always strongly typed. `BuilderFlag.FP16`, which 11 lacks, is never touched: precision is in the graph.
+* ``ComputeCapability`` exists in TensorRT for RTX only, which can build for a GPU that is not here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from toolkit.engine.sidecar import RuntimeName
+from toolkit.errors import EngineError, MissingDependency
+
+_OLDEST = (10, 3)
+_FIRST_UNKNOWN = (12,)
+
+
+@dataclass(frozen=True)
+class TensorRt:
+    """An importable TensorRT."""
+
+    module: ModuleType
+    runtime: RuntimeName
+    version: str
+
+    @property
+    def builds_for_absent_gpus(self) -> bool:
+        """Whether it can build for a compute capability that this machine has not."""
+        return hasattr(self.module, "ComputeCapability")
+
+
+def import_tensorrt(*, for_absent_gpu: bool = False) -> TensorRt:
+    """Import TensorRT, or else TensorRT for RTX.
+
+    Parameters
+    ----------
+    for_absent_gpu
+        Take only one that builds for a GPU that is not here: TensorRT for RTX.
+
+    Raises
+    ------
+    MissingDependency
+        If none is installed.
+    EngineError
+        If the installed TensorRT is older than 10.3, or 12 or newer.
+    """
+    reasons = []
+    names: tuple[RuntimeName, ...] = ("tensorrt", "tensorrt-rtx")
+    for name in names[1:] if for_absent_gpu else names:
+        try:
+            module = importlib.import_module(name.replace("-", "_"))
+        except (ImportError, OSError) as error:
+            # OSError: the bindings are there and a shared library that they load is not.
+            reasons.append(f"{name}: {error}")
+            continue
+        version = str(module.__version__)
+        if name == "tensorrt":
+            _check_version(version)
+        return TensorRt(module, name, version)
+    raise MissingDependency(
+        f"TensorRT cannot be imported ({'; '.join(reasons)}). On a workstation: pip install 'toolkit[tensorrt]'. "
+        "On a Jetson it comes with JetPack: make the virtual environment with --system-site-packages."
+    )
+
+
+def create_network(api: TensorRt, builder: Any) -> Any:
+    """Return an empty, strongly typed network definition."""
+    trt = api.module
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return builder.create_network(0 if flag is None else 1 << int(flag))
+
+
+def set_target(api: TensorRt, config: Any, target: str) -> None:
+    """Make `config` build for a GPU that is not here, such as ``sm86``.
+
+    Raises
+    ------
+    EngineError
+        If this TensorRT cannot, or does not know the target.
+    """
+    if not api.builds_for_absent_gpus:
+        raise EngineError(
+            f"{api.runtime} {api.version} builds for the GPU of this machine only, so not for {target}. "
+            "Build on the machine that will run the engine."
+        )
+    trt = api.module
+    known = {name.lower(): value for name, value in trt.ComputeCapability.__members__.items() if name.startswith("SM")}
+    if target.lower() not in known:
+        raise EngineError(f"unknown target {target!r}: {api.runtime} {api.version} builds for {', '.join(known)}.")
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(known[target.lower()], 0):
+        raise EngineError(f"{api.runtime} {api.version} refuses to build for {target}.")
+
+
+def create_logger(api: TensorRt) -> Any:
+    """Return an ``ILogger`` that prints nothing and keeps errors in ``errors``."""
+    trt = api.module
+
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR):
+                self.errors.append(message)
+
+    return Logger()
+
+
+def _check_version(version: str) -> None:
+    numbers = tuple(int(part) for part in version.split(".")[:2])
+    if not _OLDEST <= numbers < _FIRST_UNKNOWN:
+        raise EngineError(
+            f"TensorRT {version} is installed; the toolkit supports 10.3 up to, not including, 12. "
+            "JetPack 6.1 and later have one; JetPack 5 and 6.0 do not (no strongly typed networks)."
+        )

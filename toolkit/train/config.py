@@ -1,0 +1,171 @@
+"""What a training is told, in one frozen object that its run folder keeps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from toolkit.clips import ClipGeometry
+from toolkit.errors import ConfigError, raise_faults
+from toolkit.flow import PARAMETER_SETS, FlowEncoding
+from toolkit.flow.store import FlowRecipe
+from toolkit.preprocess import Stream, StreamInput, WorkingGeometry, flow_input, rgb_input
+from toolkit.train.networks import ARCHITECTURES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
+
+
+class TrainConfig(BaseModel):
+    """How networks are trained. Defaults are those of Nguyen et al. 2019, unless a field says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = "i3d"
+    """Name in the registry of networks: i3d, r2plus1d-18, r2plus1d-34 or r2plus1d-small."""
+    streams: tuple[Stream, ...] = Field(default=("rgb", "flow"), min_length=1, max_length=2)
+    """Streams to train, ``rgb`` before ``flow``."""
+    geometry: WorkingGeometry = WorkingGeometry()
+    """Working size, region, aspect, frame rate and light: what every frame is brought to before flow."""
+    clip: ClipGeometry = ClipGeometry()
+    """Frames before and after the centre frame, and what happens at the ends of a segment."""
+    flow: Literal["paper", "fast"] = "paper"
+    """Named set of TV-L1 parameters."""
+    encoding: FlowEncoding = FlowEncoding()
+    """How flow is quantised; its bound is also what the flow network's input is divided by."""
+    resize: int | None = Field(default=None, ge=16, le=1024)
+    """Side that working frames are resized to, px; None takes the architecture's (255, 128, 128, 64)."""
+    crop: int | None = Field(default=None, ge=16, le=1024)
+    """Side of the crop that the network sees, px; None takes the architecture's (224, 112, 112, 56)."""
+    epochs: int = Field(default=20, ge=1, le=10_000)
+    """Passes over the training samples. There is no early stopping; the last weights are kept."""
+    batch: int = Field(default=6, ge=1, le=4096)
+    """Clips per optimiser step."""
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """``sgd`` with momentum as in the paper; ``adamw`` converges in fewer steps from random weights."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    """Learning rate at the start."""
+    final_learning_rate: float = Field(default=5e-5, gt=0, le=10)
+    """Learning rate at the end."""
+    schedule: Literal["exponential", "cosine"] = "exponential"
+    """Course of the learning rate from start to end, step by step."""
+    warm_up: float = Field(default=0.0, ge=0, lt=1)
+    """Fraction of the steps over which the learning rate first rises linearly from zero (not in the paper)."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of ``sgd``, first beta of ``adamw``."""
+    weight_decay: float = Field(default=7e-7, ge=0, le=1)
+    """L2 penalty on kernels only: not on biases, nor on batch norms' scales."""
+    dropout: float = Field(default=0.64, ge=0, lt=1)
+    """Probability of DROPPING a feature before the classifier: one minus the paper's keep-probability 0.36."""
+    sampling: Literal["clip", "balanced"] = "clip"
+    """``clip``: one random centre frame per annotated interval and epoch. ``balanced``: `clips_per_epoch` random centre
+    frames, every behaviour equally likely, every frame of a behaviour equally likely (not in the paper)."""
+    clips_per_epoch: int = Field(default=1000, ge=1)
+    """Training clips per epoch where sampling is ``balanced``."""
+    flip: float = Field(default=0.5, ge=0, le=1)
+    """Probability of a horizontal flip, which negates flow's horizontal channel (ours, not the authors')."""
+    evaluation_stride: int = Field(default=1, ge=1)
+    """Evaluate every n-th labelled frame of a held-out video (paper: every frame)."""
+    evaluation_batch: int = Field(default=32, ge=1, le=4096)
+    """Clips per forward pass in evaluation: bounds memory, does not change results."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, samples, crops and flips."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks are trained; ``auto`` takes the GPU if there is one."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """CPU threads of torch; None takes all cores. Results are reproducible for a given number only."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> TrainConfig:
+        if self.architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {self.architecture!r}")
+        if self.streams not in (("rgb",), ("flow",), ("rgb", "flow")):
+            raise ValueError(f'streams must be ["rgb"], ["flow"] or ["rgb", "flow"], found {list(self.streams)}')
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError("final_learning_rate must not exceed learning_rate")
+        if self.crop_px > self.resize_px:
+            raise ValueError(f"crop ({self.crop_px}) must not exceed resize ({self.resize_px})")
+        return self
+
+    @property
+    def resize_px(self) -> int:
+        """Side that working frames are resized to, px."""
+        return self.resize or ARCHITECTURES[self.architecture].resize
+
+    @property
+    def crop_px(self) -> int:
+        """Side of the crop that the network sees, px."""
+        return self.crop or ARCHITECTURES[self.architecture].crop
+
+    def stream_input(self, stream: Stream) -> StreamInput:
+        """Return how the stream's network sees a working frame or its flow."""
+        if stream == "rgb":
+            return rgb_input(self.resize_px, self.crop_px)
+        return flow_input(self.resize_px, self.crop_px, self.encoding.bound_px)
+
+    def recipe(self) -> FlowRecipe:
+        """Return what videos are prepared by; without a flow stream, no flow."""
+        parameters = PARAMETER_SETS[self.flow] if "flow" in self.streams else None
+        return FlowRecipe(geometry=self.geometry, parameters=parameters, encoding=self.encoding)
+
+
+SHARED_KEYS = ("architecture", "geometry", "clip", "flow", "encoding", "resize", "crop")
+"""Keys in which the two streams of one bundle must agree; the others may differ, as they do in the authors' code."""
+
+
+def train_config(values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:
+    """Return the configuration of these values.
+
+    Raises
+    ------
+    ConfigError
+        With every unknown key and wrong value; `source` says where they came from.
+    """
+    try:
+        return TrainConfig.model_validate(dict(values))
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'all'}: {_sentence(fault)}" for fault in error.errors()]
+        raise_faults(ConfigError, f"{source} cannot be used", faults)
+        raise
+
+
+def read_train_config(path: Path) -> TrainConfig:
+    """Read a configuration from a TOML file whose keys are the fields of `TrainConfig`.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not TOML, or with every unknown key and wrong value.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Expected a TOML file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML ({error}).") from error
+    return train_config(values, str(path))
+
+
+def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """Return ``key: value, not other value`` for every field in which two configurations differ."""
+    ours, theirs = one.model_dump(mode="json"), other.model_dump(mode="json")
+    return [f"{key}: {ours[key]!r}, not {theirs[key]!r}" for key in ours if ours[key] != theirs[key]]
+
+
+def _sentence(fault: Any) -> str:
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key; expected one of {', '.join(_keys_beside(fault['loc']))}"
+    return f"{fault['msg']}, found {fault['input']!r}" if fault["loc"] else str(fault["msg"])
+
+
+def _keys_beside(place: tuple[str | int, ...]) -> list[str]:
+    model: Any = TrainConfig
+    for key in place[:-1]:
+        model = model.model_fields[key].annotation
+    return list(model.model_fields)
