@@ -1,0 +1,52 @@
+"""One inference of one clip per network and stream. The peer is torch eager, float32, the same threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import nn
+
+from toolkit.engine.onnxruntime import OnnxRuntimeBackend
+from toolkit.preprocess import StreamInput, flow_input, rgb_input
+from toolkit.train.export import export_onnx
+from toolkit.train.networks import ARCHITECTURES, build_network
+
+NETWORKS = [(name, stream) for name in ("i3d", "r2plus1d-18", "r2plus1d-small") for stream in ("rgb", "flow")]
+
+
+def network_and_input(name: str, stream: str) -> tuple[nn.Module, StreamInput]:
+    """Return a network with random weights and how it sees a frame."""
+    architecture = ARCHITECTURES[name]
+    spec = (rgb_input if stream == "rgb" else flow_input)(architecture.resize, architecture.crop)
+    torch.manual_seed(0)
+    return build_network(name, channels=spec.channels, classes=8).eval(), spec
+
+
+def ring_clip(spec: StreamInput) -> NDArray[np.float32]:
+    """Return a clip in the memory order of `ClipRing.clip`."""
+    frames = np.random.default_rng(0).normal(size=(16, spec.channels, spec.crop, spec.crop))
+    return frames.astype(np.float32).transpose(1, 0, 2, 3)[np.newaxis]
+
+
+@pytest.mark.benchmark(group="one clip per inference")
+@pytest.mark.parametrize(("name", "stream"), NETWORKS)
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def bench_onnxruntime(benchmark: BenchmarkFixture, tmp_path: Path, name: str, stream: str) -> None:
+    network, spec = network_and_input(name, stream)
+    export_onnx(network, spec, 16, tmp_path / "network.onnx")
+    with OnnxRuntimeBackend(tmp_path / "network.onnx") as backend:
+        benchmark.pedantic(backend.infer, args=(ring_clip(spec),), rounds=7, warmup_rounds=2)
+
+
+@pytest.mark.benchmark(group="one clip per inference")
+@pytest.mark.parametrize(("name", "stream"), NETWORKS)
+def bench_torch_eager(benchmark: BenchmarkFixture, name: str, stream: str) -> None:
+    network, spec = network_and_input(name, stream)
+    clip = torch.from_numpy(np.ascontiguousarray(ring_clip(spec)))
+    with torch.inference_mode():
+        benchmark.pedantic(network, args=(clip,), rounds=7, warmup_rounds=2)
