@@ -35,7 +35,7 @@ run toolkit build-engine "$demo/bundle"
 
 say "A cage: the fifth video, in no fold and in no training set, played as if it were a camera"
 run toolkit cage init "$demo/cage1.toml" --name cage1 --bundle "$demo/bundle" --log-dir "$demo/logs" \
-    --video "$demo/data/held_out/videos/held_out01.mp4"
+    --video "$demo/data/held_out/held_out01.mp4"
 run toolkit cage check "$demo/cage1.toml"
 run toolkit cage run "$demo/cage1.toml"
 

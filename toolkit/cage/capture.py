@@ -191,6 +191,7 @@ class FrameQueue:
         self._draining = False
         self._dropped_since = 0
         self._ended = False
+        self._newest_ns = 0
         self.captured = 0
         self.dropped = 0
 
@@ -198,6 +199,7 @@ class FrameQueue:
         """Add a camera's frame, or drop it; never waits."""
         with self._changed:
             self.captured += 1
+            self._newest_ns = frame.capture_time_ns
             if self._draining:
                 self.dropped += 1
                 self._dropped_since += 1
@@ -237,6 +239,12 @@ class FrameQueue:
         """Whether every frame was taken and none follows."""
         with self._changed:
             return self._ended and not self._frames
+
+    @property
+    def dropped_until_ns(self) -> int | None:
+        """Capture time of the newest frame, if it and all since the delivery before were dropped."""
+        with self._changed:
+            return self._newest_ns if self._dropped_since and not self._frames else None
 
     @property
     def overloaded(self) -> bool:

@@ -44,7 +44,8 @@ def check(config: CageConfig) -> list[Finding]:
 
 
 def _findings(config: CageConfig) -> Iterator[Finding]:
-    yield Finding(True, "configuration", f"cage {config.cage.name}, every {config.cage.stride}. frame classified")
+    rate = "every frame" if config.cage.stride == 1 else f"one frame in {config.cage.stride}"
+    yield Finding(True, "configuration", f"cage {config.cage.name}, {rate} classified")
     try:
         bundle: Bundle | None = load_bundle(config.cage.bundle)
     except ToolkitError as error:

@@ -150,7 +150,7 @@ def write_config(
 ) -> None:
     """Write a configuration in which every key is explained and defaults are commented out.
 
-    Paths are written relative to the file's folder.
+    Paths within the file's folder are written relative to it, so that the folder can be moved.
 
     Raises
     ------
@@ -162,11 +162,11 @@ def write_config(
     folder = path.resolve().parent
     given: dict[tuple[str, str], str] = {
         ("cage", "name"): name,
-        ("cage", "bundle"): os.path.relpath(bundle.resolve(), folder),
-        ("log", "folder"): os.path.relpath(log_dir.resolve(), folder),
+        ("cage", "bundle"): _portable(bundle, folder),
+        ("log", "folder"): _portable(log_dir, folder),
     }
     if video is not None:
-        given["camera", "video"] = os.path.relpath(video.resolve(), folder)
+        given["camera", "video"] = _portable(video, folder)
     if device is not None:
         given["camera", "device"] = device
     with atomic_write(path) as beside:
@@ -175,6 +175,11 @@ def write_config(
             load_config(beside)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(beside), str(path))) from None
+
+
+def _portable(path: Path, folder: Path) -> str:
+    path = path.resolve()
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:

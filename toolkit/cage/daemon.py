@@ -87,7 +87,7 @@ def run(
         pipeline = Pipeline(manifest, parts.estimator, backends, source_fps=info.fps, stride=config.cage.stride)
         clock = read_clock()
         engines = _engines(backends, parts.estimator)
-        session = _session(config, parts.bundle, engines, clock)
+        session = session_of(config, parts.bundle, engines, clock)
         health = Health(config.cage.name, parts.bundle.sha256, engines)
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames))
@@ -124,7 +124,8 @@ def _engines(backends: Mapping[Stream, Backend], estimator: FlowEstimator | None
     return engines
 
 
-def _session(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], clock: ClockReading) -> Session:
+def session_of(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], clock: ClockReading) -> Session:
+    """Return the provenance of a start of the daemon at the moment that `clock` tells."""
     return Session(
         uuid=str(uuid.uuid4()),
         boot_id=boot_id(),

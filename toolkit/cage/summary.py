@@ -14,7 +14,7 @@ class Progress:
     """How far a daemon is."""
 
     frames: int
-    """Frames that the camera delivered."""
+    """Frames that were processed or dropped."""
     total_frames: int | None
     """Frames that it will deliver; None where it does not end."""
     rows: int

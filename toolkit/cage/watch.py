@@ -74,14 +74,18 @@ class Watch:
         self._due_ns = dict.fromkeys(("flush", "clock", "status", "progress"), self._started_ns)
 
     def run(self, stop: threading.Event) -> None:
-        """Take frames, log what they show, note when the camera is silent, and keep the books, until the end."""
+        """Take what the camera delivers, step by step, until it ends or `stop` is set."""
         self._health.state = "running"
         for delivery in self._capture.deliveries(stop, TICK_S):
-            if delivery is None:
-                self._note_silence()
-            else:
-                self._observe(delivery)
-            self._keep_books()
+            self.step(delivery)
+
+    def step(self, delivery: Delivery | None) -> None:
+        """Log what a frame shows, or that none came, and keep the books."""
+        if delivery is None:
+            self._note_silence()
+        else:
+            self._observe(delivery)
+        self._keep_books()
 
     def _observe(self, delivery: Delivery) -> None:
         begun_ns = time.perf_counter_ns()
@@ -118,6 +122,10 @@ class Watch:
 
     def _miss_until(self, now_ns: int, reason: Reason) -> None:
         since_ns = self._started_ns if self._frame_ns is None else self._frame_ns + self._interval_ns
+        dropped_ns = self._capture.queue.dropped_until_ns
+        if dropped_ns is not None:
+            self._log.unobserved(since_ns, dropped_ns + self._interval_ns, Reason.OVERLOAD)
+            since_ns = dropped_ns + self._interval_ns
         self._log.unobserved(since_ns, now_ns, reason)
 
     def _keep_books(self) -> None:
@@ -128,7 +136,8 @@ class Watch:
             self.clock(read_clock())
         if self._is_due("status", now_ns, STATUS_S):
             self._write_status()
-        if self._is_due("progress", now_ns, TICK_S):
+        # At the very end the last rows are still to come.
+        if not self._capture.queue.ended and self._is_due("progress", now_ns, TICK_S):
             self._tell_progress()
 
     def clock(self, reading: ClockReading) -> None:
@@ -182,11 +191,10 @@ class Watch:
 
     def _tell_progress(self) -> None:
         if self._on_progress is not None:
-            queue = self._capture.queue
-            detail = self._health.behaviour or ""
-            self._on_progress(
-                Progress(queue.captured, self._info.frames, self._log.account.rows, queue.dropped, detail)
-            )
+            dropped = self._capture.queue.dropped
+            frames = self._health.frames_processed + dropped
+            behaviour = self._health.behaviour or ""
+            self._on_progress(Progress(frames, self._info.frames, self._log.account.rows, dropped, behaviour))
 
     def _summary(self) -> Summary:
         latency = self._health.latency

@@ -129,6 +129,13 @@ def check_behaviours(videos: Sequence[LabelledVideo], ethogram: Ethogram, part: 
         )
 
 
+def samples_per_epoch(videos: Sequence[LabelledVideo], config: TrainConfig) -> int:
+    """Return how many samples `training_centres` draws."""
+    if config.sampling == "balanced":
+        return config.clips_per_epoch
+    return sum(len(video.intervals) for video in videos)
+
+
 def training_centres(
     videos: Sequence[LabelledVideo], config: TrainConfig, generator: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,7 +22,7 @@ from toolkit.fusion import Fusion
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
 from toolkit.train.dataset import LabelledVideo, evaluation_clips
-from toolkit.train.finetune import choose_device, evaluate, reproducible
+from toolkit.train.finetune import choose_device, evaluate, move, reproducible
 from toolkit.train.progress import OnProgress, Progress
 from toolkit.train.run_folder import STREAMS
 
@@ -162,7 +163,7 @@ def _stream_logits(
     total, done = sum(map(len, chosen)), 0
     logits = []
     with reproducible(config, [config.seed]):
-        network.to(device)
+        move(network, device)
         for video, centres in zip(videos, chosen, strict=True):
             parts: list[NDArray[np.float32]] = []
             for clips in evaluation_clips(video, centres, spec, config.clip, config.encoding, config.evaluation_batch):
@@ -170,5 +171,5 @@ def _stream_logits(
                 done += len(clips)
                 on_progress(Progress(f"evaluate {stream}", done, total, "clips"))
             logits.append(np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32))
-        network.cpu()
+        move(network, torch.device("cpu"), torch.contiguous_format)
     return logits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,13 +14,14 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.lr_scheduler import LambdaLR
 
-from toolkit.errors import DatasetError, InputError
+from toolkit.errors import InputError
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
 from toolkit.train.dataset import (
     LabelledVideo,
     PreparedDataset,
     fill_training_clip,
+    samples_per_epoch,
     training_centres,
 )
 from toolkit.train.networks import build_network
@@ -49,21 +50,21 @@ def train_stream(
     with reproducible(config, seeds):
         network = build_network(
             config.architecture, channels=spec.channels, classes=len(data.ethogram), dropout=config.dropout
-        ).to(device)
-        samples = len(training_centres(videos, config, np.random.default_rng(seeds)))
-        if samples == 0:
-            raise DatasetError("no annotated interval keeps a frame at the networks' frame rate. Annotate longer ones.")
-        steps = config.epochs * math.ceil(samples / config.batch)
-        optimiser, schedule = make_optimiser(network, config, steps)
+        )
+        move(network, device)
+        samples = samples_per_epoch(videos, config)
+        optimiser, schedule = make_optimiser(network, config, config.epochs * math.ceil(samples / config.batch))
         metrics: list[EpochMetrics] = []
         for epoch in range(1, config.epochs + 1):
-            generator = np.random.default_rng([*seeds, epoch])
-            batches = training_batches(videos, stream, config, generator)
-            row = train_one_epoch(
-                network, batches, optimiser, schedule, device, epoch, samples, config.epochs, stream, on_progress
-            )
-            metrics.append(row)
-    return network.cpu().eval(), metrics
+
+            def on_batch(seen: int, detail: str, before: int = (epoch - 1) * samples) -> None:
+                total = config.epochs * samples
+                on_progress(Progress(f"train {stream}", before + seen, total, "clips", detail))
+
+            batches = training_batches(videos, stream, config, np.random.default_rng([*seeds, epoch]))
+            metrics.append(train_one_epoch(network, batches, optimiser, schedule, device, epoch, on_batch))
+    move(network, torch.device("cpu"), torch.contiguous_format)
+    return network.eval(), metrics
 
 
 def train_one_epoch(
@@ -73,18 +74,19 @@ def train_one_epoch(
     schedule: LambdaLR,
     device: torch.device,
     epoch: int,
-    samples: int,
-    epochs: int,
-    stream: Stream,
-    on_progress: OnProgress,
+    on_batch: Callable[[int, str], None],
 ) -> EpochMetrics:
-    """Take one optimiser step per batch and return the epoch's metrics."""
+    """Take one optimiser step per batch and return the epoch's metrics.
+
+    `on_batch` is told the clips seen in this epoch and the metrics so far.
+    """
     network.train()
     started_s = time.monotonic()
     loss_sum, right, seen = 0.0, 0, 0
     learning_rate = 0.0
     for clips, behaviours in batches:
-        clips, behaviours = clips.to(device), behaviours.to(device)
+        clips = clips.to(device, memory_format=memory_format(device))
+        behaviours = behaviours.to(device)
         logits = network(clips)
         loss = functional.cross_entropy(logits, behaviours)
         optimiser.zero_grad()
@@ -95,8 +97,7 @@ def train_one_epoch(
         seen += len(clips)
         loss_sum += float(loss.detach()) * len(clips)
         right += int((logits.argmax(1) == behaviours).sum())
-        detail = f"epoch {epoch}/{epochs}, loss {loss_sum / seen:.3f}, accuracy {right / seen:.1%}"
-        on_progress(Progress(f"train {stream}", (epoch - 1) * samples + seen, epochs * samples, "clips", detail))
+        on_batch(seen, f"epoch {epoch}, loss {loss_sum / seen:.3f}, accuracy {right / seen:.1%}")
     seconds = time.monotonic() - started_s
     return EpochMetrics(epoch, loss_sum / seen, right / seen, learning_rate, seconds, seen / seconds)
 
@@ -107,7 +108,8 @@ def evaluate(network: nn.Module, batches: Iterable[NDArray[np.float32]], device:
     logits = []
     with torch.inference_mode():
         for clips in batches:
-            logits.append(network(torch.from_numpy(clips).to(device)).float().cpu().numpy())
+            tensor = torch.from_numpy(clips).to(device, memory_format=memory_format(device))
+            logits.append(network(tensor).float().cpu().numpy())
     return np.concatenate(logits)
 
 
@@ -163,6 +165,16 @@ def choose_device(config: TrainConfig) -> torch.device:
     if config.device == "cuda" and not available:
         raise InputError('device = "cuda", but torch sees no GPU here. Use "cpu", or install torch with CUDA.')
     return torch.device("cuda" if available and config.device != "cpu" else "cpu")
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Return the layout of clips and kernels in which convolutions run fastest: channels last on a CPU."""
+    return torch.channels_last_3d if device.type == "cpu" else torch.contiguous_format
+
+
+def move(network: nn.Module, device: torch.device, layout: torch.memory_format | None = None) -> None:
+    """Bring a network to a device in place, its kernels in the given layout or in the device's fastest."""
+    network.to(device, memory_format=layout or memory_format(device))  # type: ignore[call-overload]
 
 
 @contextmanager

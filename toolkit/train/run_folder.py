@@ -161,7 +161,7 @@ def load_run(path: Path) -> Run:
     ConfigError
         If its streams do not fit together; every differing key is named.
     """
-    streams = {stream: _load_stream(path / stream, stream) for stream in STREAMS if (path / stream).is_dir()}
+    streams = {stream: load_stream(path / stream, stream) for stream in STREAMS if (path / stream).is_dir()}
     if not streams:
         raise InputError(f"{path}: holds no trained stream. Expected a folder written by: toolkit train")
     if len(streams) == 2:
@@ -186,7 +186,8 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _load_stream(folder: Path, stream: Stream) -> TrainedStream:
+def load_stream(folder: Path, stream: Stream) -> TrainedStream:
+    """Read one stream's folder; InputError if a file of it is missing or damaged."""
     try:
         config = TrainConfig.model_validate_json((folder / CONFIG).read_text())
         ethogram = Ethogram.model_validate(json.loads((folder / SPLIT).read_text())["ethogram"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from toolkit.train.evaluation import predict_videos, save_predictions
 from toolkit.train.finetune import train_stream
 from toolkit.train.golden import write_golden_frames
 from toolkit.train.progress import OnProgress, silent
-from toolkit.train.run_folder import EpochMetrics, load_run, write_stream
+from toolkit.train.run_folder import EpochMetrics, load_stream, write_stream
 from toolkit.train.scores import Evaluation, evaluation_of, write_report
 
 HELD_OUT = "held_out"
@@ -95,6 +96,8 @@ def train(
     # Before the hours of training, so that a data set without a golden sample is found out at once.
     write_golden_frames(run, data, training, config)
     metrics = train_run(data, config, run, held_out_groups, overwrite=overwrite, on_progress=on_progress)
+    # What an earlier training into this folder said of its held-out groups is no longer true.
+    shutil.rmtree(run / HELD_OUT, ignore_errors=True)
     held_out = _evaluate(data, config, run, held_out_groups, on_progress) if held_out_groups else None
     return RunSummary(run, metrics, data.preparation, config, held_out)
 
@@ -139,7 +142,7 @@ def _evaluate(
 ) -> Evaluation:
     """Evaluate the streams trained now on the held-out groups, and write predictions and report."""
     training, held_out = data.split(groups)
-    networks = {stream: load_run(run).networks[stream] for stream in config.streams}
+    networks = {stream: load_stream(run / stream, stream).network for stream in config.streams}
     predictions = predict_videos(networks, training, held_out, config, on_progress)
     evaluation = evaluation_of(
         predictions,

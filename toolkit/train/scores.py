@@ -156,14 +156,12 @@ def evaluation_of(
 
 
 def write_report(folder: Path, evaluation: Evaluation, ethogram: Ethogram) -> None:
-    """Write ``report.json``, ``report.md`` and their pictures into an existing folder."""
+    """Write ``report.md`` and its pictures, and last ``report.json``, into an existing folder."""
     from toolkit.report.crossval_picture import draw_confusion, draw_fusion_sweep
 
-    with atomic_write(folder / "confusion.png") as beside:
-        draw_confusion(np.array(evaluation.confusion), ethogram, beside)
+    draw_confusion(np.array(evaluation.confusion), ethogram, folder / "confusion.png")
     if (sweep := evaluation.sweep) is not None:
-        with atomic_write(folder / "fusion_sweep.png") as beside:
-            draw_fusion_sweep(sweep.flow_weights, sweep.accuracy, sweep.recall, beside)
+        draw_fusion_sweep(sweep.flow_weights, sweep.accuracy, sweep.recall, folder / "fusion_sweep.png")
     with atomic_write(folder / "report.md") as beside:
         beside.write_text(_markdown(evaluation))
     with atomic_write(folder / REPORT) as beside:

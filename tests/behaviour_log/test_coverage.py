@@ -1,0 +1,157 @@
+"""Observed and unobserved time cover the log exactly once, whatever happens: sorted, they follow one another."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.behaviour_log.sessions import DAY_NS, NOON_NS, session
+from toolkit.behaviour_log import BehaviourLog, LogWriter, Quality, Reason, read_log
+
+MS = 1_000_000
+INTERVAL_MS = 40
+MIDNIGHT_NS = NOON_NS + DAY_NS // 2
+
+events = st.lists(
+    st.one_of(
+        # Rows, their times jittering; a time may also stand still or go back, as a broken camera's would.
+        st.tuples(st.just("row"), st.integers(-30, 100)),
+        # A gap that is explained: how long after the last event it begins, how long it lasts.
+        st.tuples(st.just("gap"), st.integers(-20, 120), st.integers(0, 400)),
+        # Silence that is recorded while it lasts, longer and longer.
+        st.tuples(st.just("silence"), st.integers(1, 300)),
+        st.tuples(st.just("flush")),
+        st.tuples(st.just("kill"), st.integers(-200, 2_000)),
+        st.tuples(st.just("restart"), st.integers(-200, 2_000)),
+    ),
+    min_size=12,
+    max_size=40,
+)
+
+
+class Lab:
+    """A daemon that is started, killed and started again around midnight."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.starts = 0
+        self.now_ms = -400
+        self.index = 0
+        self.committed: list[int] = []
+        self.pending: list[int] = []
+        self.start()
+
+    def start(self) -> None:
+        self.starts += 1
+        start_ns = MIDNIGHT_NS + self.now_ms * MS
+        began = session(self.starts, start_ns=start_ns, offset_ns=MIDNIGHT_NS, row_interval_ns=INTERVAL_MS * MS)
+        self.log = LogWriter(self.folder, "a1", began)
+        self.log.__enter__()
+        # A clock that went back moves the session: work in the session's own time.
+        self.now_ms = (self.log.session.start_ns - MIDNIGHT_NS) // MS
+        self.offset_ms = (self.log.session.utc_offset_ns - MIDNIGHT_NS) // MS
+
+    def monotonic_ns(self, ms: int) -> int:
+        return (ms - self.offset_ms) * MS
+
+    def row(self, after_ms: int) -> None:
+        time_ms = self.now_ms + after_ms
+        label = self.index // 3 % 3
+        self.index += 1
+        probabilities = np.array([0.2, 0.3, 0.5], dtype=np.float32)
+        if self.log.row(self.index, self.monotonic_ns(time_ms), probabilities, label, Quality(0)):
+            self.pending.append(MIDNIGHT_NS + time_ms * MS)
+            self.now_ms = time_ms
+
+    def gap(self, after_ms: int, length_ms: int) -> None:
+        start_ms = self.now_ms + after_ms
+        stop_ms = start_ms + length_ms
+        self.log.unobserved(self.monotonic_ns(start_ms), self.monotonic_ns(stop_ms), Reason.OVERLOAD)
+        self.now_ms = max(self.now_ms, stop_ms)
+
+    def silence(self, length_ms: int) -> None:
+        since_ms = self.now_ms
+        for until_ms in range(since_ms, since_ms + length_ms, 100):
+            self.log.unobserved(self.monotonic_ns(since_ms), self.monotonic_ns(until_ms), Reason.CAMERA_LOST)
+        self.now_ms = since_ms + length_ms
+
+    def flush(self) -> None:
+        self.log.flush()
+        self.committed += self.pending
+        self.pending = []
+
+    def kill(self, away_ms: int) -> None:
+        # Closing without a commit leaves the file as a kill does; what is pending is lost. A change of day commits.
+        if self.pending and self.log.account.commits:
+            self.committed += [t for t in self.pending if t < MIDNIGHT_NS <= self.pending[-1]]
+        self.pending = []
+        self.log.__exit__(None, None, None)
+        self.now_ms += away_ms
+        self.start()
+
+    def restart(self, away_ms: int) -> None:
+        self.log.close("stopped")
+        self.committed += self.pending
+        self.pending = []
+        self.log.__exit__(None, None, None)
+        self.now_ms += away_ms
+        self.start()
+
+    def stop(self) -> BehaviourLog:
+        self.row(20)
+        self.log.close("stopped")
+        self.committed += self.pending
+        self.log.__exit__(None, None, None)
+        return read_log(self.folder)
+
+
+@settings(max_examples=200, deadline=None)
+@given(events)
+@example([("row", 0), ("gap", 50, 100), ("flush",), ("kill", 500)])
+@example([("row", 300), ("silence", 300), ("row", -200), ("row", -190)])
+def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, int]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        for name, *arguments in sequence:
+            getattr(lab, name)(*arguments)
+        log = lab.stop()
+    spans = [(t, t + d) for t, d in zip(log.time_ns.tolist(), log.duration_ns.tolist(), strict=True)]
+    spans += [(gap.start_ns, gap.stop_ns) for gap in log.unobserved]
+    spans.sort()
+    assert all(start < stop for start, stop in spans)
+    assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
+    assert set(lab.committed) <= set(log.time_ns.tolist())
+    assert all(gap.start_ns // DAY_NS == (gap.stop_ns - 1) // DAY_NS for gap in log.unobserved)
+    # Every row here has a label, so bouts tile the observed time, but that a day's cut divides a row that crosses it.
+    crossing = sum(b.stop_ns - b.start_ns for b in log.bouts) - int(log.duration_ns.sum())
+    assert abs(crossing) < 2 * INTERVAL_MS * MS
+    assert all(before.stop_ns <= after.start_ns for before, after in itertools.pairwise(log.bouts))
+    rows_in_bouts = sum(bout.frames for bout in log.bouts)
+    assert rows_in_bouts == len(log.time_ns)
+
+
+def test_a_row_stands_for_no_longer_than_until_a_gap_begins() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.row(0)
+        lab.gap(INTERVAL_MS // 4, 300)
+        log = lab.stop()
+    assert log.duration_ns.tolist() == [INTERVAL_MS // 4 * MS, INTERVAL_MS * MS]
+    assert [bout.stop_ns - bout.start_ns for bout in log.bouts] == [INTERVAL_MS // 4 * MS, INTERVAL_MS * MS]
+
+
+def test_a_holes_reason_is_the_callers() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        lab.row(0)
+        lab.gap(INTERVAL_MS, 300)
+        lab.row(0)
+        lab.row(200)
+        log = lab.stop()
+    assert log.unobserved_s() == {Reason.OVERLOAD: pytest.approx(0.3), Reason.CAMERA_LOST: pytest.approx(0.16)}

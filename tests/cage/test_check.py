@@ -1,0 +1,92 @@
+"""Every fault of a cage is said, not only the first."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from tests.cage.parts import config
+from tests.conftest import WriteVideo
+from toolkit.bundle import Bundle, load_bundle
+from toolkit.cage.check import Finding, check
+from toolkit.cage.config import CageConfig
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def faults(findings: list[Finding]) -> dict[str, str]:
+    return {finding.subject: finding.text for finding in findings if not finding.ok}
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny bundle and its ONNX Runtime engines."""
+    pytest.importorskip("torch", reason="needs the train extra to export a bundle")
+    from tests.engine.tiny import write_tiny_bundle
+    from toolkit.engine.build import build_engines
+
+    folder = tmp_path_factory.mktemp("built")
+    build_engines(write_tiny_bundle(folder / "tiny"), engine="onnxruntime")
+    return folder
+
+
+@pytest.fixture
+def bundle(built: Path, tmp_path: Path) -> Bundle:
+    shutil.copytree(built, tmp_path / "bundles")
+    return load_bundle(tmp_path / "bundles" / "tiny")
+
+
+def cage(tmp_path: Path, bundle: Path, video: Path) -> CageConfig:
+    return config(tmp_path, cage={"bundle": bundle}, camera={"video": video}, engine={"kind": "onnxruntime"})
+
+
+def test_a_cage_that_can_run(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    findings = check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5)))
+    assert faults(findings) == {}
+    assert [f.subject for f in findings] == ["configuration", "bundle", "engine", "flow", "camera", "log", "disk"]
+    assert not (tmp_path / "log").exists()
+
+
+def test_every_fault_is_said(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("in the way")
+    found = faults(check(cage(tmp_path, tmp_path / "absent", tmp_path / "absent.mp4")))
+    assert set(found) == {"bundle", "camera", "log"}
+    assert "not a bundle" in found["bundle"]
+    assert "no such video file" in found["camera"]
+    assert "is a file. Expected a folder" in found["log"]
+
+
+def test_an_engine_that_was_not_built(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    for folder in bundle.path.parent.iterdir():
+        if folder != bundle.path:
+            shutil.rmtree(folder)
+    found = faults(check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5))))
+    assert set(found) == {"engine"}
+    assert "toolkit build-engine" in found["engine"]
+
+
+def test_a_camera_of_another_shape(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    found = faults(check(cage(tmp_path, bundle.path, write_video("wide.mp4", 5, size=(128, 48)))))
+    assert set(found) == {"camera"}
+    assert "128 x 48" in found["camera"]
+
+
+def test_a_disk_that_is_nearly_full(
+    tmp_path: Path, bundle: Bundle, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**9, 10**9, 200_000_000))
+    found = faults(check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5))))
+    assert set(found) == {"disk"}
+    assert "200 MB free, 2.5 days of log. Expected at least 7 days" in found["disk"]
+
+
+def test_a_log_that_is_damaged(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    folder = tmp_path / "log" / "a1"
+    folder.mkdir(parents=True)
+    (folder / "a1_2027-01-15.sqlite").write_text("not a database\n" * 1000)
+    found = faults(check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5))))
+    assert set(found) == {"log"}
+    assert "move it aside" in found["log"]

@@ -1,0 +1,80 @@
+"""Behaviour logs made without a cage, for the report's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from toolkit.behaviour_log import LogWriter, Quality, Reason, Session, read_log
+from toolkit.behaviour_log.reader import BehaviourLog
+from toolkit.ethogram import MOUSE_HOME_CAGE, Ethogram
+
+START_NS = 1_763_900_000 * 1_000_000_000
+INTERVAL_NS = 33_333_333
+
+
+def write_log(
+    folder: Path,
+    labels: Sequence[int],
+    *,
+    gaps: Sequence[tuple[int, int, Reason]] = (),
+    ethogram: Ethogram = MOUSE_HOME_CAGE,
+    probability: Sequence[float] | None = None,
+    config: str = "{}",
+) -> Path:
+    """Write a cage's log: a row a frame, but for the frames of `gaps` (first, stop, reason). Return its folder."""
+    session = Session(
+        uuid="0b9c1c86-2f0e-4d4c-8f64-5f4f2e9a7d11",
+        boot_id="5d1f7a52-bb1c-4f4b-8f3e-1f0a4d9f0c22",
+        host="cage-nano-07",
+        toolkit_version="0.1.0",
+        bundle_name="demo",
+        bundle_sha256="9f" * 32,
+        engines={"rgb": "onnxruntime-1.23 cpu fp32", "flow": "onnxruntime-1.23 cpu fp32"},
+        config_sha256="c4" * 32,
+        config=config,
+        ethogram=ethogram,
+        utc_offset_ns=START_NS,
+        row_interval_ns=INTERVAL_NS,
+        start_ns=START_NS,
+    )
+    with LogWriter(folder, "cage-07", session) as writer:
+        missing = {first: (stop, reason) for first, stop, reason in gaps}
+        frame = 0
+        while frame < len(labels):
+            if frame in missing:
+                stop, reason = missing[frame]
+                writer.unobserved(frame * INTERVAL_NS, stop * INTERVAL_NS, reason)
+                frame = stop
+                continue
+            label = labels[frame]
+            sure = 1.0 if probability is None else probability[frame]
+            probabilities = np.full(len(ethogram), (1 - sure) / max(1, len(ethogram) - 1), dtype=np.float32)
+            probabilities[max(label, 0)] = sure
+            quality = Quality(0) if label >= 0 else Quality.UNCERTAIN
+            writer.row(frame, frame * INTERVAL_NS, probabilities, None if label < 0 else label, quality)
+            frame += 1
+        writer.close("stopped")
+    return folder / "cage-07"
+
+
+def logged(folder: Path, labels: Sequence[int], **options: object) -> BehaviourLog:
+    """Write a log and read it."""
+    return read_log(write_log(folder, labels, **options))  # type: ignore[arg-type]
+
+
+def plausible_labels(frames: int, seed: int) -> np.ndarray:
+    """Bouts of log-normal length, rest the longest, as a mouse's."""
+    random = np.random.default_rng(seed)
+    share = np.array([0.07, 0.14, 0.16, 0.05, 0.24, 0.08, 0.1, 0.16])
+    median_s = np.array([3.0, 5.0, 4.0, 2.0, 1.5, 1.2, 20.0, 1.8])
+    labels: list[int] = []
+    previous = -1
+    while len(labels) < frames:
+        behaviour = int(random.choice(8, p=share))
+        if behaviour != previous:
+            labels += [behaviour] * max(4, int(random.lognormal(np.log(median_s[behaviour]), 0.6) * 30))
+            previous = behaviour
+    return np.array(labels[:frames], dtype=np.int16)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from toolkit.bouts import Bout
+from toolkit.errors import InputError
+from toolkit.ethogram import MOUSE_HOME_CAGE, ethogram_from_names
+from toolkit.report.bout_length_picture import draw_bout_lengths
+from toolkit.report.crossval_picture import confusion_figure, draw_confusion, draw_fusion_sweep, fusion_sweep_figure
+
+
+def borders_are_white(path: Path) -> bool:
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return bool((picture[[0, -1]] == 255).all() and (picture[:, [0, -1]] == 255).all())
+
+
+def test_confusion_shows_shares_of_the_truth(tmp_path: Path) -> None:
+    confusion = np.array([[30, 10], [0, 500]])
+    ethogram = ethogram_from_names(["rest", "walk"])
+    texts = [text.get_text() for text in confusion_figure(confusion, ethogram).axes[0].texts]
+    assert texts[:3] == ["75", "25", "100"]
+    assert {"40", "500"} <= set(texts)
+    draw_confusion(confusion, ethogram, tmp_path / "confusion.png")
+    assert borders_are_white(tmp_path / "confusion.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
+
+
+def test_confusion_of_an_absent_behaviour_is_empty() -> None:
+    figure = confusion_figure(np.diag([5, 0]), ethogram_from_names(["rest", "walk"]))
+    assert figure.axes[0].images[0].get_array().tolist() == [[1, 0], [0, 0]]
+
+
+def test_refuses_a_matrix_of_another_ethogram(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"8 x 8 behaviours, found shape \(2, 2\)"):
+        draw_confusion(np.eye(2, dtype=int), MOUSE_HOME_CAGE, tmp_path / "confusion.png")
+
+
+def test_sweep_marks_the_best_weight(tmp_path: Path) -> None:
+    weights, accuracy = [0.0, 0.5, 1.0], [0.8, 0.9, 0.85]
+    recall = {"rest": [0.9, 0.9, 0.9], "hang": [None, None, None]}
+    axes = fusion_sweep_figure(weights, accuracy, recall).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0, 80], [0.5, 90], [1, 85]])
+    assert [text.get_text() for text in axes.texts] == ["90.0 %"]
+    recall = dict.fromkeys(MOUSE_HOME_CAGE.names, accuracy)
+    draw_fusion_sweep(weights, accuracy, recall, tmp_path / "sweep.png")
+    assert borders_are_white(tmp_path / "sweep.png")
+    with pytest.raises(InputError, match=r"found lengths \[2, 3\]"):
+        fusion_sweep_figure(weights, accuracy[:2], {})
+
+
+def test_histograms_count_every_bout() -> None:
+    lengths_ns = [33_000_000, 1_000_000_000, 10_000_000_000, 10_000_000_001]
+    bouts = [Bout(6, 0, length, 1, 1.0) for length in lengths_ns]
+    rest, walk = draw_bout_lengths(bouts, MOUSE_HOME_CAGE).axes[6:8]
+    assert sum(patch.get_height() for patch in rest.patches) == 4
+    assert [text.get_text() for text in walk.texts] == ["no bouts"]
+    assert draw_bout_lengths([], ethogram_from_names(["rest"])).axes

@@ -1,0 +1,112 @@
+"""The one place that knows matplotlib: a paper's style, and figures as files or bytes.
+
+Figures are made without pyplot, so that nothing global is left behind and no display is looked for. Matplotlib is an
+extra, and is imported when a figure is drawn.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import MissingDependency
+from toolkit.files import atomic_write
+
+DPI = 300
+PAGE_WIDTH_IN = 7.2
+"""Two columns of a journal, 183 mm."""
+INK = "#222222"
+PALE_INK = "#767676"
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.0,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "hatch.linewidth": 0.5,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "toolkit",
+}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Draw and save figures within this.
+
+    Raises
+    ------
+    MissingDependency
+        If matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            "pictures need matplotlib, which is not installed here. Install it: pip install 'toolkit[report]'"
+        ) from error
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width_in: float, height_in: float) -> Any:
+    """Return an empty white figure; call within `paper_style`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Any, path: Path) -> None:
+    """Write a figure at `DPI`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as beside, paper_style():
+        figure.savefig(beside, format="png", dpi=DPI)
+
+
+def png_uri(figure: Any) -> str:
+    """Return a figure as a ``data:`` address of a PNG."""
+    return _uri(figure, "png", "image/png", dpi=DPI)
+
+
+def svg_uri(figure: Any) -> str:
+    """Return a figure as a ``data:`` address of an SVG whose text is outlines: it needs no font."""
+    return _uri(figure, "svg", "image/svg+xml", metadata={"Date": None})
+
+
+def relative_luminance(colour: str) -> float:
+    """Return how light ``#rrggbb`` is, 0 (black) to 1 (white), as WCAG 2 defines it."""
+    channels = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def edge_colour(colour: str) -> NDArray[np.float64]:
+    """Return the (3,) RGB, 0 to 1, that outlines areas of a colour so that pale ones show in black and white."""
+    channels = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    edge: NDArray[np.float64] = channels * (0.45 if relative_luminance(colour) > 0.2 else 0.7)
+    return edge
+
+
+def _uri(figure: Any, kind: str, media_type: str, **options: Any) -> str:
+    content = BytesIO()
+    with paper_style():
+        figure.savefig(content, format=kind, **options)
+    return f"data:{media_type};base64,{b64encode(content.getvalue()).decode()}"
