@@ -31,7 +31,7 @@ demo: $(VENV)/installed-train
 	@PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" sh docs/demo.sh
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check

@@ -19,7 +19,7 @@ say "What this machine has"
 run toolkit doctor
 
 say "Annotated video: a synthetic home cage (yours would come from a camera and an observer)"
-run toolkit synth "$demo/data" --videos 4 --duration 40 --held-out 1 --seed 7
+run toolkit synth "$demo/data" --videos 4 --duration 36 --held-out 1 --strain black --seed 7
 
 say "How well would it do on a video that it has not seen? Leave one video out, train on the others, in turn"
 run toolkit crossval "$demo/data" --config docs/demo.toml --out "$demo/crossval"
@@ -40,6 +40,6 @@ run toolkit cage check "$demo/cage1.toml"
 run toolkit cage run "$demo/cage1.toml"
 
 say "What the lab sees"
-run toolkit report "$demo/logs/cage1" --out "$demo/report" --truth "$demo/data/held_out"
+run toolkit report "$demo/logs/cage1" --out "$demo/report" --truth "$demo/data/held_out" --bundle "$demo/bundle"
 
 printf '\nThe demo took %d s.\n' $(($(date +%s) - started))

@@ -49,6 +49,7 @@ def test_blocking_works() -> None:
         "toolkit.annotations",
         "toolkit.scoring",
         "toolkit.doctor",
+        "toolkit.report",
         "toolkit.synth",
     ],
 )

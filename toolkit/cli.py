@@ -71,6 +71,12 @@ def synth(
     duration: Annotated[float, typer.Option(help="Seconds per video, at 30 frames per second.")] = 60.0,
     held_out: Annotated[int, typer.Option(help="Further videos, in FOLDER/held_out, that are in no fold.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same videos.")] = 0,
+    strain: Annotated[
+        str | None,
+        typer.Option(
+            help="black, agouti, grey, chocolate, fawn or white for every video. (default: one drawn for each)"
+        ),
+    ] = None,
     workers: Workers = 2,
 ) -> None:
     """Render a synthetic home cage: videos of a mouse with exact annotations.
@@ -94,6 +100,7 @@ def synth(
             duration_s=duration,
             seed=seed,
             held_out=held_out,
+            strain=strain,
             workers=workers,
             on_progress=rendered,
         )
@@ -353,7 +360,10 @@ def report(
     folder: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
     truth: Annotated[
         Path | None,
-        typer.Option(help="annotations.csv folder of the video that stood in for the camera, drawn beside the log."),
+        typer.Option(help="Data set folder of the video that stood in for the camera, to compare the log with."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="The bundle that made the log: its cross-validated scores go in.")
     ] = None,
 ) -> None:
     """Print a log's time budget, and write an ethogram picture and a one-page HTML report.
@@ -362,7 +372,7 @@ def report(
     """
     from toolkit.report import time_budget_table, write_report
 
-    written = write_report(log, folder, truth=truth)
+    written = write_report(log, folder, truth=truth, bundle=bundle)
     out.print(time_budget_table(written.budget))
     for path in written.logs:
         out.print(f"log: {path}", soft_wrap=True)

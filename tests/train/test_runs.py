@@ -65,12 +65,15 @@ def test_a_run_is_read_again_with_its_weights(run: Path) -> None:
 
 def test_golden_frames_are_the_sources(run: Path, squares: AnnotatedDataset, short: TrainConfig) -> None:
     golden = read_golden_frames(run, load_run(run).streams["rgb"].provenance.dataset_sha256)
-    assert sorted(behaviour for behaviour, _ in golden) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(clip.behaviour for clip in golden) == [0, 0, 1, 1, 2, 2, 3, 3]
     sources = {
         video.group: ([frame.image for frame in read_frames(video.path)], video.labels(squares.ethogram))
         for video in squares.videos
     }
-    for behaviour, frames in golden:
+    for clip in golden:
+        behaviour, frames = clip.behaviour, clip.frames
+        assert clip.flow_steps is not None
+        assert clip.flow_steps.shape[0] == 16
         assert frames.shape == (17, 48, 64, 3)
         # Every other source frame is kept, so the clip is 33 source frames long, its centre the 19th.
         places = [

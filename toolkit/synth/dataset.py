@@ -26,7 +26,7 @@ from toolkit.files import atomic_directory
 from toolkit.synth.activity import smooth_noise
 from toolkit.synth.behaviour import SHORTEST_S, Motion, plan_motion
 from toolkit.synth.render import Renderer
-from toolkit.synth.scene import Appearance, SceneState
+from toolkit.synth.scene import COATS, Appearance, SceneState
 
 _HEADER = ("video", "start_frame", "stop_frame", "behaviour")
 _REPORT_EVERY = 15
@@ -45,20 +45,31 @@ class SyntheticVideo:
         Frames per second.
     size
         Width and height in pixels.
+    strain
+        The mouse's coat, a key of `COATS`; None draws one.
 
     Raises
     ------
     InputError
-        If the duration, the frame rate or the size is out of range.
+        If the duration, the frame rate, the size or the strain is out of range.
     """
 
-    def __init__(self, seed: int, duration_s: float, fps: float = 30.0, size: tuple[int, int] = (320, 240)) -> None:
+    def __init__(
+        self,
+        seed: int,
+        duration_s: float,
+        fps: float = 30.0,
+        size: tuple[int, int] = (320, 240),
+        strain: str | None = None,
+    ) -> None:
+        if strain is not None and strain not in COATS:
+            raise InputError(f"expected a strain of {', '.join(COATS)}, found {strain!r}.")
         if min(size) < 64 or max(size) > 1280:
             raise InputError(f"a synthetic video needs sides of 64 to 1280 px, found {size[0]} x {size[1]}.")
         self.seed = seed
         self.fps = fps
         self.size = size
-        self.appearance = Appearance.draw(np.random.default_rng((seed, 1)))
+        self.appearance = Appearance.draw(np.random.default_rng((seed, 1)), strain)
         self.motion: Motion = plan_motion(self.appearance, duration_s, fps, np.random.default_rng((seed, 2)))
 
     def __len__(self) -> int:
@@ -93,6 +104,7 @@ class SyntheticVideo:
 class _Job:
     seed: int
     duration_s: float
+    strain: str | None
     path: Path
     named: str
     """The video's name in its annotations."""
@@ -106,6 +118,7 @@ def write_dataset(
     duration_s: float,
     seed: int,
     held_out: int = 0,
+    strain: str | None = None,
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> None:
@@ -123,6 +136,8 @@ def write_dataset(
         Video *i* depends on `seed` and *i* alone, whatever `workers` is.
     held_out
         More videos, in ``held_out/`` with annotations of their own, that belong to no fold.
+    strain
+        Coat of every video's mouse, as in a facility that keeps one strain; None draws one for each video.
     workers
         Processes that render.
     on_progress
@@ -140,13 +155,15 @@ def write_dataset(
         faults.append(f"expected no or more held-out videos, found {held_out}")
     if workers < 1:
         faults.append(f"expected at least one worker, found {workers}")
+    if strain is not None and strain not in COATS:
+        faults.append(f"expected a strain of {', '.join(COATS)}, found {strain!r}")
     if seed < 0:
         faults.append(f"expected a seed of 0 or more, found {seed}")
     if not SHORTEST_S <= duration_s <= 86400:
         faults.append(f"expected videos of {SHORTEST_S:g} s to a day to hold all behaviours, found {duration_s:g} s")
     raise_faults(InputError, "the synthetic data set cannot be made", faults)
     with atomic_directory(folder) as beside:
-        jobs = _jobs(beside, videos, held_out, duration_s, seed)
+        jobs = _jobs(beside, videos, held_out, duration_s, seed, strain)
         for job in jobs:
             job.path.parent.mkdir(parents=True, exist_ok=True)
         report = on_progress or _ignore
@@ -157,16 +174,18 @@ def write_dataset(
             )
 
 
-def _jobs(folder: Path, videos: int, held_out: int, duration_s: float, seed: int) -> list[_Job]:
+def _jobs(folder: Path, videos: int, held_out: int, duration_s: float, seed: int, strain: str | None) -> list[_Job]:
     seeds = np.random.SeedSequence(seed).generate_state(2, np.uint32)
     jobs = []
     for number in range(1, videos + 1):
         named = f"videos/video{number:02d}.mp4"
-        jobs.append(_Job(_seed(seeds[0], number), duration_s, folder / named, named, folder / "annotations.csv"))
+        jobs.append(
+            _Job(_seed(seeds[0], number), duration_s, strain, folder / named, named, folder / "annotations.csv")
+        )
     apart = folder / "held_out"
     for number in range(1, held_out + 1):
         named = f"held_out{number:02d}.mp4"
-        jobs.append(_Job(_seed(seeds[1], number), duration_s, apart / named, named, apart / "annotations.csv"))
+        jobs.append(_Job(_seed(seeds[1], number), duration_s, strain, apart / named, named, apart / "annotations.csv"))
     return jobs
 
 
@@ -175,7 +194,7 @@ def _seed(root: np.uint32, number: int) -> int:
 
 
 def _render(job: _Job, report: Callable[[int], None]) -> NDArray[np.int8]:
-    video = SyntheticVideo(job.seed, job.duration_s)
+    video = SyntheticVideo(job.seed, job.duration_s, strain=job.strain)
     pending = 0
     with av.open(str(job.path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=Fraction(video.fps).limit_denominator(1001))

@@ -87,15 +87,16 @@ class Appearance:
     """Fill of the bottle, 0 to 1."""
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Appearance:
-        """Draw an appearance; the same generator state gives the same one."""
+    def draw(cls, rng: np.random.Generator, strain: str | None = None) -> Appearance:
+        """Draw an appearance; the same generator state gives the same one, but for the coat where `strain` names it."""
         warmth = rng.uniform(-1.0, 1.0)
         straw, grey = np.array((196.0, 166.0, 122.0)), np.array((178.0, 168.0, 154.0))
         mix = rng.uniform()
         bedding = (straw * mix + grey * (1 - mix)) * rng.uniform(0.84, 1.08)
         wall = np.array((172.0, 170.0, 164.0)) * rng.uniform(0.74, 1.16) + rng.uniform(-9, 9, 3)
+        coat = str(rng.choice(list(COATS), p=(0.30, 0.20, 0.16, 0.14, 0.12, 0.08)))
         return cls(
-            coat=str(rng.choice(list(COATS), p=(0.30, 0.20, 0.16, 0.14, 0.12, 0.08))),
+            coat=strain or coat,
             mouse_scale=float(rng.uniform(1.06, 1.20)),
             fur_seed=int(rng.integers(1 << 31)),
             bedding=_colour(bedding),

@@ -56,7 +56,14 @@ def export_run(
     evaluation = load_evaluation(crossval) if crossval else None
     if evaluation is not None and crossval is not None:
         _check_same_method(trained, evaluation, crossval)
-    golden = [GoldenFrames(*clip) for clip in read_golden_frames(run, _dataset_sha256(trained))]
+    golden = [
+        GoldenFrames(
+            clip.behaviour,
+            clip.frames,
+            None if clip.flow_steps is None else list(config.encoding.decode(clip.flow_steps)),
+        )
+        for clip in read_golden_frames(run, _dataset_sha256(trained))
+    ]
     tell = on_progress or silent
     steps = 4 + 3 * len(trained.streams)
     done = 0

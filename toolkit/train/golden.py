@@ -1,8 +1,9 @@
-"""The golden sample's raw frames: chosen at training, while the data set is at hand, and kept in the run folder."""
+"""The golden sample's raw frames and flow: chosen at training, while the data set is at hand, and kept in the run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,17 @@ from toolkit.train.dataset import LabelledVideo, PreparedDataset
 GOLDEN_FRAMES = "golden.npz"
 PER_BEHAVIOUR = 2
 
-GoldenFrame = tuple[int, NDArray[np.uint8]]
-"""Index of the behaviour, and (T + 1, H, W, 3) uint8 RGB source frames."""
+
+@dataclass(frozen=True)
+class GoldenFrame:
+    """One clip of the golden sample, as training saw it."""
+
+    behaviour: int
+    """Index in the ethogram."""
+    frames: NDArray[np.uint8]
+    """(T + 1, H, W, 3) uint8 RGB source frames: the clip's and the one before it."""
+    flow_steps: NDArray[np.int16] | None
+    """(T, height, width, 2) int16 encoded flow of the clip at working size; None without a flow stream."""
 
 
 def golden_clips(
@@ -42,10 +52,9 @@ def golden_clips(
 
     Returns
     -------
-    list of (behaviour, frames)
-        (T + 1, H, W, 3) uint8 RGB at source size: the clip's frames and the one before it, all kept frames. They
-        stay T frames away from the ends of a video where that leaves a choice. A behaviour that labels no frame
-        far enough from an end for a whole clip is missing.
+    list of GoldenFrame
+        Clips stay T frames away from the ends of a video where that leaves a choice. A behaviour that labels no
+        frame far enough from an end for a whole clip is missing.
 
     Raises
     ------
@@ -76,20 +85,27 @@ def golden_clips(
         centres = [centre for _, video, centre in chosen if video == index]
         for centre, clip in zip(centres, _source_clips(videos[index], centres, config.clip), strict=True):
             frames[index, centre] = clip
-    return [(behaviour, frames[index, centre]) for behaviour, index, centre in chosen]
+    return [
+        GoldenFrame(behaviour, frames[index, centre], _flow_steps(videos[index], centre, config.clip))
+        for behaviour, index, centre in chosen
+    ]
 
 
 def write_golden_frames(run: Path, data: PreparedDataset, videos: Sequence[LabelledVideo], config: TrainConfig) -> None:
     """Write the golden sample's frames into a run folder."""
     clips = golden_clips(videos, config, len(data.ethogram))
-    arrays = {f"frames_{index}": frames for index, (_, frames) in enumerate(clips)}
+    arrays: dict[str, NDArray[np.uint8] | NDArray[np.int16]] = {}
+    for index, clip in enumerate(clips):
+        arrays[f"frames_{index}"] = clip.frames
+        if clip.flow_steps is not None:
+            arrays[f"flow_{index}"] = clip.flow_steps
     with atomic_write(run / GOLDEN_FRAMES) as beside, beside.open("wb") as file:
         np.savez_compressed(
             file,
             allow_pickle=False,
             dataset_sha256=np.array(data.sha256),
-            behaviours=np.array([behaviour for behaviour, _ in clips], dtype=np.int16),
-            **arrays,
+            behaviours=np.array([clip.behaviour for clip in clips], dtype=np.int16),
+            **arrays,  # type: ignore[arg-type, unused-ignore]
         )
 
 
@@ -105,13 +121,21 @@ def read_golden_frames(run: Path, dataset_sha256: str) -> list[GoldenFrame]:
         with np.load(run / GOLDEN_FRAMES, allow_pickle=False) as arrays:
             if str(arrays["dataset_sha256"]) != dataset_sha256:
                 raise InputError(f"{run / GOLDEN_FRAMES}: from another data set than the networks. Train them again.")
-            return [(int(behaviour), arrays[f"frames_{i}"]) for i, behaviour in enumerate(arrays["behaviours"])]
+            return [
+                GoldenFrame(int(behaviour), arrays[f"frames_{i}"], arrays.get(f"flow_{i}"))
+                for i, behaviour in enumerate(arrays["behaviours"])
+            ]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{run / GOLDEN_FRAMES}: missing or damaged ({error}). Train the run again.") from error
 
 
 def _fits(centre: int, frames: int, clip: ClipGeometry, margin: int) -> bool:
     return centre - max(margin, clip.before + 1) >= 0 and centre + max(margin, clip.after) < frames
+
+
+def _flow_steps(video: LabelledVideo, centre: int, clip: ClipGeometry) -> NDArray[np.int16] | None:
+    steps = video.prepared.flow_steps
+    return None if steps is None else np.array(steps[centre - clip.before : centre + clip.after + 1])
 
 
 def _source_clips(video: LabelledVideo, centres: Sequence[int], clip: ClipGeometry) -> list[NDArray[np.uint8]]:
