@@ -82,8 +82,8 @@ def test_workers_do_not_change_the_videos(written: tuple[Path, int], tmp_path: P
 def test_the_file_holds_the_rendered_frames_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[SyntheticVideo] = []
 
-    def remembered(seed: int, duration_s: float) -> SyntheticVideo:
-        made.append(SyntheticVideo(seed, duration_s))
+    def remembered(seed: int, duration_s: float, strain: str | None) -> SyntheticVideo:
+        made.append(SyntheticVideo(seed, duration_s, strain=strain))
         return made[-1]
 
     monkeypatch.setattr("toolkit.synth.dataset.SyntheticVideo", remembered)

@@ -175,3 +175,16 @@ def test_other_sizes_show_the_same_scene() -> None:
 def test_refuses(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SyntheticVideo(0, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_strain_fixes_the_coat_and_nothing_else() -> None:
+    drawn, white = SyntheticVideo(0, 20.0), SyntheticVideo(0, 20.0, strain="white")
+    assert white.appearance.coat == "white"
+    assert {**vars(white.appearance), "coat": ""} == {**vars(drawn.appearance), "coat": ""}
+    np.testing.assert_array_equal(white.labels, drawn.labels)
+    assert next(white.frames()).mean() > next(SyntheticVideo(0, 20.0, strain="black").frames()).mean()
+
+
+def test_an_unknown_strain_is_refused() -> None:
+    with pytest.raises(InputError, match="expected a strain of black"):
+        SyntheticVideo(0, 20.0, strain="purple")
