@@ -40,6 +40,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-dev
+	@mkdir -p benches/results
 	$(BIN)/pytest benches --benchmark-columns=median,min,iqr,ops,rounds --benchmark-sort=fullname --benchmark-group-by=group --benchmark-json benches/results/latest.json
 
 clean:
