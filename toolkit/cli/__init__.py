@@ -1,0 +1,52 @@
+"""The command line: composes the rooms. Each command imports what it needs when it runs, so that none needs it all."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from toolkit import __version__
+from toolkit.cli import cage, data, engines, machine, recorded, training
+from toolkit.errors import ToolkitError
+from toolkit.terminal import out, print_error
+
+app = typer.Typer(
+    help="From annotated video of a mouse's home cage to a continuous, trustworthy behaviour log.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(data.synth)
+app.command()(training.train)
+app.command()(training.crossval)
+app.command()(training.export)
+app.command("build-engine")(engines.build_engine)
+app.command()(recorded.label)
+app.command()(recorded.report)
+app.command()(machine.doctor)
+
+cages = typer.Typer(help="Run one cage: a headless daemon that writes the behaviour log.", no_args_is_help=True)
+cages.command()(cage.init)
+cages.command()(cage.check)
+cages.command()(cage.run)
+app.add_typer(cages, name="cage")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        out.print(f"toolkit {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user's is one message and a non-zero exit, not a traceback."""
+    try:
+        app()
+    except ToolkitError as error:
+        print_error(error)
+        sys.exit(error.exit_code)

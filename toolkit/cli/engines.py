@@ -1,0 +1,46 @@
+"""`toolkit build-engine`: from a bundle to what this machine runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.options import EngineOption, one_of, print_lines
+from toolkit.terminal import out, progress_bars
+
+
+def build_engine(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    engine: EngineOption = "auto",
+    precision: Annotated[str, typer.Option(help="fp16 or fp32, of TensorRT engines.")] = "fp16",
+    max_batch: Annotated[int, typer.Option(help="Most clips per inference.")] = 1,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Compute capability, e.g. sm86, to build for without its GPU (TensorRT for RTX only)."),
+    ] = None,
+) -> None:
+    """Build this machine's engines beside the bundle and verify them on its golden sample.
+
+    With TensorRT and a GPU: strongly typed FP16 engines. Without: ONNX Runtime on the CPU.
+
+    Example: [bold]toolkit build-engine bundle[/]
+    """
+    from toolkit.bundle import load_bundle
+    from toolkit.engine.build import build_engines
+
+    with progress_bars() as advance:
+        built = build_engines(
+            load_bundle(bundle),
+            engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+            precision=one_of("--precision", precision, ("fp16", "fp32")),
+            max_batch=max_batch,
+            target=target,
+            on_progress=lambda p: advance(p.stage, p.done, p.steps, ""),
+        )
+    for item in built:
+        out.print(f"{item.stream}: {item.path}", soft_wrap=True, markup=False)
+    out.print(built[0].reason, soft_wrap=True, markup=False)
+    parity = built[0].sidecar.parity
+    print_lines(parity.lines() if parity else ["not verified: built for another machine, it cannot run here"])

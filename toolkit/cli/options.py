@@ -1,0 +1,30 @@
+"""Options that several commands share, and the reading of their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from toolkit.errors import ConfigError, raise_faults
+from toolkit.terminal import out
+
+Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos and compute flow.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+BundlePath = Annotated[Path, typer.Option("--bundle", help="Bundle folder.")]
+EngineOption = Annotated[str, typer.Option("--engine", help="auto, tensorrt or onnxruntime.")]
+
+
+def one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:
+    raise_faults(
+        ConfigError,
+        "the command cannot be run",
+        [] if value in choices else [f"{option}: expected {', '.join(choices)}; found {value!r}"],
+    )
+    return value
+
+
+def print_lines(lines: list[str]) -> None:
+    for line in lines:
+        out.print(line, soft_wrap=True, markup=False)

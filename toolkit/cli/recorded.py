@@ -1,0 +1,76 @@
+"""`toolkit label` and `report`: recorded video and logs to tables and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.options import BundlePath, EngineOption, one_of
+from toolkit.terminal import out, progress_bars
+
+
+def label(
+    video: Annotated[Path, typer.Argument(help="Recorded video.")],
+    bundle: BundlePath,
+    csv: Annotated[Path | None, typer.Option("--out", help="CSV to write. (default: VIDEO.labels.csv)")] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Classify every n-th frame.")] = 1,
+    engine: EngineOption = "auto",
+) -> None:
+    """Label a recorded video frame by frame: frame, time in seconds, label, probability per behaviour.
+
+    Example: [bold]toolkit label cage3.mp4 --bundle bundle[/]
+    """
+    from toolkit.bundle import load_bundle
+    from toolkit.engine.select import open_backends
+    from toolkit.flow import OpenCvFlow
+    from toolkit.frames import count_frames
+    from toolkit.labelling import label_video
+
+    loaded = load_bundle(bundle)
+    manifest = loaded.manifest
+    estimator = OpenCvFlow(manifest.flow.parameters) if "flow" in manifest.streams else None
+    backends = open_backends(loaded, engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")))
+    table = csv or video.with_name(f"{video.stem}.labels.csv")
+    total = count_frames(video)
+    with progress_bars() as advance:
+        summary = label_video(
+            video,
+            loaded,
+            table,
+            backends=backends,
+            estimator=estimator,
+            stride=stride,
+            on_progress=lambda frames: advance("label", frames, total, "frames"),
+        )
+    shares = ", ".join(f"{name} {count}" for name, count in summary.counts.items() if count)
+    out.print(f"{summary.rows} of {summary.frames} frames labelled ({shares})", soft_wrap=True)
+    if estimator is not None:
+        out.print(f"flow: {estimator.implementation}, parameters {estimator.parameters.name}")
+    out.print(f"{summary.elapsed_s:.1f} s, {summary.realtime_factor:.2f} times real time; labels: {table}")
+
+
+def report(
+    log: Annotated[Path, typer.Argument(help="A cage's folder of logs, or one log file.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the report.")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Data set folder of the video that stood in for the camera, to compare the log with."),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="The bundle that made the log: its cross-validated scores go in.")
+    ] = None,
+) -> None:
+    """Print a log's time budget, and write an ethogram picture and a one-page HTML report.
+
+    Example: [bold]toolkit report logs/cage3 --out report[/]
+    """
+    from toolkit.report import time_budget_table, write_report
+
+    written = write_report(log, folder, truth=truth, bundle=bundle)
+    out.print(time_budget_table(written.budget))
+    for path in written.logs:
+        out.print(f"log: {path}", soft_wrap=True)
+    out.print(f"ethogram: {written.ethogram}", soft_wrap=True)
+    out.print(f"report: {written.page}", soft_wrap=True)

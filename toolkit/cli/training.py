@@ -1,0 +1,194 @@
+"""`toolkit train`, `crossval` and `export`: from annotated video to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from toolkit.cli.options import Overwrite, Workers, one_of, print_lines
+from toolkit.errors import ConfigError
+from toolkit.terminal import out, progress_bars
+
+if TYPE_CHECKING:
+    from toolkit.annotations import AnnotatedDataset
+    from toolkit.train.config import TrainConfig
+
+DatasetFolder = Annotated[Path, typer.Argument(help="Data set: videos and annotations.csv, or BEHAVIOUR/VIDEO_*.*")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of training settings; the options below override it.")
+]
+Architecture = Annotated[
+    str | None, typer.Option(help="i3d, r2plus1d-18, r2plus1d-34 or r2plus1d-small. (default: i3d)")
+]
+StreamChoice = Annotated[str | None, typer.Option("--stream", help="rgb, flow or both. (default: both)")]
+FlowSet = Annotated[str | None, typer.Option("--flow-parameters", help="paper or fast. (default: paper)")]
+WorkingSize = Annotated[
+    str | None, typer.Option("--working-size", help="WIDTHxHEIGHT in px before flow. (default: 320x240)")
+]
+Fps = Annotated[float | None, typer.Option(help="Frames per second of clips. (default: 30)")]
+Roi = Annotated[str | None, typer.Option(help="Region of interest in the videos: X,Y,WIDTH,HEIGHT in px.")]
+Aspect = Annotated[str | None, typer.Option(help="Other shapes of picture: refuse, stretch, pad. (default: refuse)")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training samples. (default: 20)")]
+Batch = Annotated[int | None, typer.Option(help="Clips per step. (default: 6)")]
+Seed = Annotated[int | None, typer.Option(help="Seed of weights, samples, crops and flips. (default: 0)")]
+Group = Annotated[
+    str | None,
+    typer.Option(help="Regular expression with one group: videos in which it matches the same are held out together."),
+]
+Behaviours = Annotated[str | None, typer.Option(help="The ethogram, comma-separated, in order.")]
+
+
+def train(
+    dataset: DatasetFolder,
+    run: Annotated[Path, typer.Option("--out", help="Run folder; must not exist.")],
+    config: ConfigFile = None,
+    architecture: Architecture = None,
+    stream: StreamChoice = None,
+    flow_parameters: FlowSet = None,
+    working_size: WorkingSize = None,
+    fps: Fps = None,
+    roi: Roi = None,
+    aspect: Aspect = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    seed: Seed = None,
+    group: Group = None,
+    behaviours: Behaviours = None,
+    hold_out: Annotated[
+        list[str] | None, typer.Option(help="Group that is not trained on but evaluated; may be repeated.")
+    ] = None,
+    workers: Workers = 2,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune the networks of one stream or both, and write a run folder.
+
+    Example: [bold]toolkit train data --out run --architecture r2plus1d-18 --hold-out video4[/]
+    """
+    from toolkit.train import train as fine_tune
+
+    settings = _train_config(locals())
+    annotated = _dataset(dataset, behaviours, group)
+    with progress_bars() as advance:
+        summary = fine_tune(
+            annotated,
+            settings,
+            run,
+            held_out_groups=tuple(hold_out or ()),
+            workers=workers,
+            overwrite=overwrite,
+            on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
+        )
+    print_lines(summary.lines())
+    out.print(f"run folder: {run}")
+
+
+def crossval(
+    dataset: DatasetFolder,
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the folds; finished folds in it are kept.")],
+    config: ConfigFile = None,
+    architecture: Architecture = None,
+    stream: StreamChoice = None,
+    flow_parameters: FlowSet = None,
+    working_size: WorkingSize = None,
+    fps: Fps = None,
+    roi: Roi = None,
+    aspect: Aspect = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    seed: Seed = None,
+    group: Group = None,
+    behaviours: Behaviours = None,
+    workers: Workers = 2,
+) -> None:
+    """Cross-validate leave-one-video-out: train without each video in turn, and test on it.
+
+    Run the same command again after an interruption: it goes on with the fold that was not finished.
+
+    Example: [bold]toolkit crossval data --out cv --architecture r2plus1d-18[/]
+    """
+    from toolkit.train import cross_validate
+
+    settings = _train_config(locals())
+    annotated = _dataset(dataset, behaviours, group)
+    with progress_bars() as advance:
+        result = cross_validate(
+            annotated,
+            settings,
+            folder,
+            workers=workers,
+            on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
+        )
+    print_lines(result.lines())
+    out.print(f"report: {folder / 'report.md'}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of `toolkit train`.")],
+    bundle: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
+    cv: Annotated[
+        Path | None, typer.Option("--crossval", help="Folder of `toolkit crossval` whose scores go in.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a trained run as a bundle: the one thing that passes to a cage.
+
+    Example: [bold]toolkit export run --crossval cv --out bundle[/]
+    """
+    from toolkit.train import export_run
+
+    with progress_bars() as advance:
+        export_run(
+            run,
+            bundle,
+            crossval=cv,
+            overwrite=overwrite,
+            on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
+        )
+    from toolkit.bundle import load_bundle
+
+    written = load_bundle(bundle)
+    out.print(f"bundle {written.manifest.name} ({written.sha256[:12]}) in {bundle}")
+
+
+def _dataset(folder: Path, behaviours: str | None, group: str | None) -> AnnotatedDataset:
+    from toolkit.annotations import load_dataset
+
+    names = [name.strip() for name in behaviours.split(",")] if behaviours else None
+    return load_dataset(folder, behaviours=names, group_pattern=group)
+
+
+def _train_config(options: dict[str, Any]) -> TrainConfig:
+    """Return the configuration file's settings with the command line's options over them."""
+    from toolkit.train.config import TrainConfig, read_train_config, train_config
+
+    base = read_train_config(options["config"]) if options["config"] else TrainConfig()
+    values = base.model_dump()
+    for key in ("architecture", "epochs", "batch", "seed"):
+        if options[key] is not None:
+            values[key] = options[key]
+    if options["flow_parameters"] is not None:
+        values["flow"] = options["flow_parameters"]
+    if options["stream"] is not None:
+        choice = one_of("--stream", options["stream"], ("rgb", "flow", "both"))
+        values["streams"] = ("rgb", "flow") if choice == "both" else (choice,)
+    for key in ("fps", "aspect"):
+        if options[key] is not None:
+            values["geometry"][key] = options[key]
+    if options["working_size"] is not None:
+        width, height = _whole_numbers("--working-size", options["working_size"].replace("x", ","), 2)
+        values["geometry"] |= {"width": width, "height": height}
+    if options["roi"] is not None:
+        values["geometry"]["roi"] = _whole_numbers("--roi", options["roi"], 4)
+    return train_config(values, "training settings")
+
+
+def _whole_numbers(option: str, text: str, count: int) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise ConfigError(f"{option}: expected {count} whole numbers, found {text!r}.")
+    return numbers
