@@ -17,7 +17,7 @@ $(VENV)/created:
 	@$(PYTHON) -m venv $(VENV) || { echo "The venv module is needed: apt-get install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/installed-train: $(VENV)/created pyproject.toml constraints.txt
+$(VENV)/installed-train: $(VENV)/created pyproject.toml setup.py constraints.txt $(wildcard toolkit/flow/tvl1_*)
 	@echo "Installing toolkit and what training needs into $(VENV) (some minutes) ..."
 	@$(PIP_INSTALL) --editable '.[train]'
 	@touch $@
