@@ -39,7 +39,7 @@ def decoded(path: Path) -> list[NDArray[np.uint8]]:
 
 def test_frames_and_flow_are_those_of_pyav_and_opencv(write_video: WriteVideo, tmp_path: Path) -> None:
     path = write_video("a.mp4", moving_square(6))
-    prepared = prepare([path], RECIPE, tmp_path / "cache", workers=0).videos[0]
+    prepared = prepare([path], RECIPE, tmp_path / "cache", workers=0, estimator=OpenCvFlow).videos[0]
     images = decoded(path)
     np.testing.assert_array_equal(prepared.frames, images)
     tvl1 = cv2.optflow.DualTVL1OpticalFlow_create(
@@ -136,7 +136,7 @@ def test_a_stopped_preparation_resumes_with_whole_videos(write_video: WriteVideo
     with pytest.raises(KeyboardInterrupt):
         prepare(paths, RECIPE, cache, workers=0, estimator=BrokenFlow)
     assert [child.name.split("-")[0] for child in cache.iterdir() if child.is_dir()] == ["long"]
-    assert prepare(paths, RECIPE, cache, workers=0).computed == 1
+    assert prepare(paths, RECIPE, cache, workers=0, estimator=OpenCvFlow).computed == 1
 
 
 def truncated(write_video: WriteVideo, name: str) -> Path:

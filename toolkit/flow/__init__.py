@@ -3,5 +3,14 @@
 from toolkit.flow.contract import PARAMETER_SETS, FlowEstimator, FlowParameters
 from toolkit.flow.encoding import FlowEncoding
 from toolkit.flow.opencv import OpenCvFlow
+from toolkit.flow.select import FlowChoice, open_flow
 
-__all__ = ["PARAMETER_SETS", "FlowEncoding", "FlowEstimator", "FlowParameters", "OpenCvFlow"]
+__all__ = [
+    "PARAMETER_SETS",
+    "FlowChoice",
+    "FlowEncoding",
+    "FlowEstimator",
+    "FlowParameters",
+    "OpenCvFlow",
+    "open_flow",
+]

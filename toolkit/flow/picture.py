@@ -18,8 +18,8 @@ _MARGIN_PX = 8
 def flow_colours(flow: NDArray[np.float32], max_px: float) -> Image:
     """Colour flow by direction and speed.
 
-    The hues follow the image's compass, y down: red to the right, then by way of yellow to green downwards on the
-    lower left, blue on the upper left. White is no motion; full colour is `max_px` or more.
+    Red moves to the right, yellow-green down, cyan to the left, violet up. White is no motion, full colour `max_px` or
+    more.
 
     Parameters
     ----------
@@ -37,7 +37,8 @@ def flow_colours(flow: NDArray[np.float32], max_px: float) -> Image:
     turn = np.mod(np.arctan2(flow[..., 1], flow[..., 0]) / np.float32(2 * pi), 1)
     # OpenCV's float HSV: hue in degrees, saturation and value 0 to 1.
     hsv = np.stack([turn * 360, speed, np.ones_like(speed)], axis=-1).astype(np.float32)
-    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
+    colours: Image = np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
+    return colours
 
 
 def flow_picture(frame: Image, flow: NDArray[np.float32], max_px: float, caption: str = "") -> Image:

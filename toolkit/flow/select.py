@@ -7,7 +7,10 @@ says what the network was trained with and is told, once, when another one runs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Literal, get_args
+
+import cv2
 
 from toolkit.errors import FlowError, MissingDependency, ToolkitError
 from toolkit.flow.contract import FlowEstimator, FlowParameters
@@ -77,6 +80,15 @@ def why_not_fast(choice: FlowChoice, parameters: FlowParameters) -> str | None:
     return reasons[0] if reasons else None
 
 
+def why_absent(choice: Literal["cuda", "cpu", "opencv"]) -> str | None:
+    """Return why an implementation cannot run here, or None if it can."""
+    if choice == "cuda":
+        return _cuda_available()
+    if choice == "cpu":
+        return CpuFlow.available()
+    return None if hasattr(cv2, "optflow") else "this OpenCV has no contrib modules."
+
+
 def flow_as_trained(implementation: str, parameters: FlowParameters) -> FlowEstimator:
     """Open the implementation that comes nearest to the one named, e.g. to compare with what training stored.
 
@@ -89,16 +101,16 @@ def flow_as_trained(implementation: str, parameters: FlowParameters) -> FlowEsti
 
 
 def _open_cuda(parameters: FlowParameters) -> FlowEstimator:
-    # Here, so that nothing looks for a GPU unless one is wanted.
-    from toolkit.flow.cuda import CudaFlow
-
-    return CudaFlow(parameters)
+    estimator: FlowEstimator = import_module("toolkit.flow.cuda").CudaFlow(parameters)
+    return estimator
 
 
 def _cuda_available() -> str | None:
-    from toolkit.flow.cuda import CudaFlow
-
-    return CudaFlow.available()
+    try:
+        reason: str | None = import_module("toolkit.flow.cuda").CudaFlow.available()
+    except ModuleNotFoundError:
+        return "CUDA flow is not part of this installation."
+    return reason
 
 
 _FACTORIES: dict[FlowChoice, Callable[[FlowParameters], FlowEstimator]] = {

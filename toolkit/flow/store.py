@@ -33,7 +33,7 @@ from toolkit.errors import ToolkitError, VideoError, raise_faults
 from toolkit.files import atomic_directory, sha256_of_file
 from toolkit.flow.contract import FlowEstimator, FlowParameters
 from toolkit.flow.encoding import FlowEncoding
-from toolkit.flow.opencv import OpenCvFlow
+from toolkit.flow.select import best_cpu_flow
 from toolkit.frames import FrameRateGate, VideoInfo, count_frames, probe, read_frames
 from toolkit.preprocess import WorkingGeometry, grey_frame
 
@@ -118,7 +118,7 @@ def prepare(
     *,
     workers: int = 1,
     on_progress: OnFrames | None = None,
-    estimator: Callable[[FlowParameters], FlowEstimator] = OpenCvFlow,
+    estimator: Callable[[FlowParameters], FlowEstimator] = best_cpu_flow,
 ) -> Preparation:
     """Prepare the videos that the cache does not hold yet, and open all of them.
 

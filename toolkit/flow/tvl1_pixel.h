@@ -21,10 +21,12 @@
 #ifdef __CUDACC__
 #define TVL1_INLINE static __device__ __forceinline__
 #define TVL1_SQRT(x) __fsqrt_rn(x)
+#define TVL1_UNROLL _Pragma("unroll")
 #else
 #include <math.h>
 #define TVL1_INLINE static inline __attribute__((always_inline))
 #define TVL1_SQRT(x) sqrtf(x)
+#define TVL1_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 enum { TVL1_GROUP = 5, TVL1_UNITS = 256, TVL1_MAX_UNITS = 1 << 23, TVL1_MIN_SIDE = 16 };
@@ -112,14 +114,14 @@ template <class T> TVL1_INLINE void tvl1_exchange(T &a, T &b) {
 // the next value, until three are left.
 template <int COUNT, class T> TVL1_INLINE T tvl1_median(T *v) {
   int first = 0, last = COUNT / 2 + 1;
-#pragma GCC unroll 32
+TVL1_UNROLL
   for (int next = COUNT / 2 + 2; next <= COUNT; next++) {
     // Each value meets its mirror image, so that the least lies in the first half and the greatest in the second.
-#pragma GCC unroll 32
+TVL1_UNROLL
     for (int i = first, j = last; i < j; i++, j--) tvl1_exchange(v[i], v[j]);
-#pragma GCC unroll 32
+TVL1_UNROLL
     for (int i = first + 1; i <= (first + last) / 2; i++) tvl1_exchange(v[first], v[i]);
-#pragma GCC unroll 32
+TVL1_UNROLL
     for (int i = (first + last + 1) / 2; i < last; i++) tvl1_exchange(v[i], v[last]);
     first++;
     if (next < COUNT) v[last] = v[next]; else last--;
@@ -138,7 +140,7 @@ template <class T> TVL1_INLINE void tvl1_sort5(T *v) {
 template <int ROW, class T> TVL1_INLINE void tvl1_candidates(T *v, T *candidates) {
   tvl1_sort5(v);
   const int at[5] = {0, 2, 5, 8, 11}, from[5] = {3, 2, 1, 0, 0}, to[5] = {5, 5, 4, 3, 2};
-#pragma GCC unroll 3
+TVL1_UNROLL
   for (int j = from[ROW]; j < to[ROW]; j++) candidates[at[ROW] + j - from[ROW]] = v[j];
 }
 #endif

@@ -1,0 +1,201 @@
+"""The CUDA driver as flow needs it: one device's primary context, the compiled kernels, memory, captured graphs.
+
+The only module outside the engine room that imports PyCUDA. PyCUDA's errors leave it as `FlowError`, in a sentence.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import FlowError
+from toolkit.flow.cuda_plan import THREADS_PER_BLOCK, Launch
+
+SOURCES = Path(__file__).parent
+COMPILER_OPTIONS = ["--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false", f"-I{SOURCES}"]
+"""Exact arithmetic, so that the result is the CPU's to the bit."""
+
+CAPTURE_THREAD_LOCAL = 1
+
+
+class CudaDevice:
+    """A device's primary context with our kernels in it. Close it, or memory stays taken until the process ends."""
+
+    def __init__(self, number: int = 0) -> None:
+        self._cuda = _import_driver()
+        self._context: Any = None
+        with _as_flow_errors(self._cuda):
+            self._cuda.init()
+            if number >= self._cuda.Device.count():
+                raise FlowError(f"CUDA device {number}: there are {self._cuda.Device.count()} here.")
+            device = self._cuda.Device(number)
+            self.name: str = device.name()
+            self._context = device.retain_primary_context()
+        try:
+            with self.current():
+                module = self._cuda.module_from_buffer(_compiled(device.compute_capability()))
+                self._module = module
+                self.stream = self._cuda.Stream()
+        except BaseException:
+            self.close()
+            raise
+        self._functions: dict[str, Any] = {}
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the context current for the duration, and turn the driver's errors into ours."""
+        if self._context is None:
+            raise FlowError("CUDA flow is closed.")
+        with _as_flow_errors(self._cuda):
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._cuda.Context.pop()
+
+    def allocate(self, size: int) -> Any:
+        """Return device memory of `size` bytes; ``int`` of it is its address, ``free()`` gives it back."""
+        return self._cuda.mem_alloc(size)
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return a page-locked host array."""
+        return self._cuda.pagelocked_empty(shape, dtype)
+
+    def upload(self, to: int, array: Any) -> None:
+        """Queue the copy of a page-locked array to an address."""
+        self._cuda.memcpy_htod_async(to, array, self.stream)
+
+    def download(self, array: Any, address: int) -> None:
+        """Queue the copy of an address to a page-locked array."""
+        self._cuda.memcpy_dtoh_async(array, address, self.stream)
+
+    def launch(self, launches: Iterable[Launch]) -> None:
+        """Queue launches."""
+        for launch in launches:
+            if launch.kernel not in self._functions:
+                self._functions[launch.kernel] = self._module.get_function(launch.kernel)
+            self._functions[launch.kernel](
+                *launch.arguments, grid=launch.grid, block=(THREADS_PER_BLOCK, 1, 1), stream=self.stream
+            )
+
+    def capture(self, launches: Iterable[Launch]) -> CudaGraph | None:
+        """Return the launches as a graph, which the host queues in one call; None if this driver has no graphs."""
+        library = _graph_library()
+        if library is None or library.cuStreamBeginCapture_v2(self.stream.handle, CAPTURE_THREAD_LOCAL) != 0:
+            return None
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        try:
+            self.launch(launches)
+        finally:
+            ended = library.cuStreamEndCapture(self.stream.handle, ctypes.byref(graph))
+        if ended != 0:
+            return None
+        failed = library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, 0)
+        library.cuGraphDestroy(graph)
+        return None if failed else CudaGraph(library, executable, self.stream)
+
+    def wait(self) -> None:
+        """Wait until everything queued is done."""
+        self.stream.synchronize()
+
+    def close(self) -> None:
+        """Let go of the context."""
+        if self._context is not None:
+            self._context.detach()
+            self._context = None
+
+
+class CudaGraph:
+    """A captured sequence of launches. PyCUDA has no graphs, so this speaks to the driver itself."""
+
+    def __init__(self, library: Any, executable: ctypes.c_void_p, stream: Any) -> None:
+        self._library, self._executable, self._stream = library, executable, stream
+
+    def replay(self) -> None:
+        """Queue the whole sequence."""
+        status = self._library.cuGraphLaunch(self._executable, self._stream.handle)
+        if status != 0:
+            raise FlowError(f"CUDA flow: the captured launches failed (CUDA error {status}). Restart the process.")
+
+    def free(self) -> None:
+        """Give its memory back."""
+        self._library.cuGraphExecDestroy(self._executable)
+
+
+def why_not_here() -> str | None:
+    """Return None if CUDA flow can be opened as far as can be told without a context, else why not."""
+    try:
+        driver = _import_driver()
+        with _as_flow_errors(driver):
+            driver.init()
+            if driver.Device.count() == 0:
+                return "no CUDA device is here."
+    except FlowError as error:
+        return str(error)
+    return None
+
+
+def _import_driver() -> Any:
+    try:
+        import pycuda.driver as driver
+    except ImportError as error:
+        raise FlowError(
+            f"CUDA flow needs PyCUDA, and it cannot be imported ({error}). On a machine with an NVIDIA driver: "
+            "pip install 'toolkit[tensorrt]'."
+        ) from error
+    return driver
+
+
+def _compiled(capability: tuple[int, int]) -> bytes:
+    """Return the kernels for a compute capability; PyCUDA keeps what nvcc made of the same source and options."""
+    import pycuda.compiler as compiler
+
+    arch = f"sm_{capability[0]}{capability[1]}"
+    source = (SOURCES / "tvl1.cu").read_text()
+    try:
+        cubin: bytes = compiler.compile(source, options=COMPILER_OPTIONS, no_extern_c=True, arch=arch)
+    except OSError as error:
+        raise FlowError(
+            f"CUDA flow needs nvcc to compile its kernels once, and it cannot be run ({error}). Install the CUDA "
+            "toolkit and put its bin folder on PATH."
+        ) from error
+    return cubin
+
+
+@contextmanager
+def _as_flow_errors(driver: Any) -> Iterator[None]:
+    try:
+        yield
+    except driver.MemoryError as error:
+        raise FlowError(
+            f"CUDA flow: the GPU is out of memory ({error}). Take a smaller batch or working size."
+        ) from error
+    except driver.CompileError as error:
+        raise FlowError(
+            f"CUDA flow: nvcc cannot compile for this GPU ({_last_line(error)}). Its CUDA toolkit must know the GPU's "
+            "compute capability."
+        ) from error
+    except driver.Error as error:
+        raise FlowError(f"CUDA flow: the GPU or its driver failed ({error}). Restart the process.") from error
+
+
+def _last_line(error: Any) -> str:
+    lines = str(getattr(error, "stderr", "") or error).strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _graph_library() -> Any:
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+        library.cuStreamBeginCapture_v2.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        library.cuStreamEndCapture.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        library.cuGraphInstantiateWithFlags.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulonglong]
+        library.cuGraphDestroy.argtypes = [ctypes.c_void_p]
+        library.cuGraphLaunch.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
+        library.cuGraphExecDestroy.argtypes = [ctypes.c_void_p]
+    except (OSError, AttributeError):
+        return None
+    return library
