@@ -43,6 +43,8 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
     assert set(commands()) == {
         *("synth", "train", "crossval", "export", "build-engine", "label", "report", "doctor"),
         *("cage init", "cage check", "cage run"),
+        "flow show",
+        *("weights list", "weights get", "weights inspect"),
     }
 
 

@@ -23,6 +23,11 @@ import av
 import cv2
 
 from toolkit import __version__
+from toolkit.errors import ToolkitError
+from toolkit.flow import PARAMETER_SETS, OpenCvFlow, open_flow
+from toolkit.flow.cpu import IMPLEMENTATION
+from toolkit.flow.difference import measure_difference
+from toolkit.flow.select import why_absent
 
 Status = Literal["ok", "absent", "broken"]
 
@@ -60,6 +65,7 @@ def examine() -> Iterator[Finding]:
     yield _package("torch", "PyTorch", "only training needs it: pip install 'toolkit[train]'.")
     yield _package("matplotlib", "matplotlib", "only reports need it: pip install 'toolkit[report]'.")
     yield _opencv()
+    yield _flow()
     yield _codecs()
     yield _cameras()
 
@@ -119,6 +125,25 @@ def _opencv() -> Finding:
             "pip install --force-reinstall opencv-contrib-python-headless",
         )
     return Finding("OpenCV", "ok", found + ", with contrib (TV-L1)")
+
+
+def _flow() -> Finding:
+    parameters = PARAMETER_SETS["paper"]
+    missing = {"cuda": why_absent("cuda"), "cpu": why_absent("cpu"), "opencv": why_absent("opencv")}
+    here = [name for name, reason in missing.items() if reason is None]
+    advice = missing["cpu"] or ""
+    found = ", ".join(here) or "none"
+    try:
+        ours = open_flow("auto", parameters, warn=lambda _line: None)
+        if missing["opencv"] is None and ours.implementation == IMPLEMENTATION:
+            apart = measure_difference(OpenCvFlow(parameters), ours)
+            found += (
+                f"; {ours.implementation} and OpenCV differ by {apart.mean_px:.3f} px on average, "
+                f"{apart.p99_px:.3f} px at the 99th percentile (a textured pair, paper parameters)"
+            )
+    except ToolkitError as error:
+        return Finding("flow", "broken", found, str(error))
+    return Finding("flow", "ok" if missing["cpu"] is None else "absent", found, advice)
 
 
 def _build_lines(start: str) -> list[str]:

@@ -59,3 +59,8 @@ def progress_bars() -> Iterator[Advance]:
 def print_error(error: ToolkitError) -> None:
     """Print an error to standard error as ``error: message``."""
     err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+
+
+def print_warning(line: str) -> None:
+    """Print a line to standard error as ``warning: line``."""
+    err.print(f"[bold yellow]warning:[/] {escape(line)}", soft_wrap=True)

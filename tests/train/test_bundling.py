@@ -11,6 +11,7 @@ from toolkit.annotations import AnnotatedDataset
 from toolkit.bundle import load_bundle
 from toolkit.errors import BundleError, ConfigError
 from toolkit.flow import OpenCvFlow
+from toolkit.flow.cpu import CpuFlow
 from toolkit.train import CrossValidation, cross_validate, export_run, train
 from toolkit.train.config import TrainConfig
 
@@ -68,6 +69,7 @@ def test_scores_of_other_networks_are_refused(
 
 
 def test_flow_of_another_implementation_is_refused(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenCvFlow, "implementation", property(lambda _: "opencv-3.0"))
-    with pytest.raises(BundleError, match=r"trained on flow by opencv-.*this machine has opencv-3\.0"):
+    for flow in (CpuFlow, OpenCvFlow):
+        monkeypatch.setattr(flow, "implementation", property(lambda _: "opencv-3.0"))
+    with pytest.raises(BundleError, match=r"trained on flow by .*this machine has opencv-3\.0"):
         export_run(run, tmp_path / "bundle")

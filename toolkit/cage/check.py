@@ -15,7 +15,7 @@ from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.capture import open_camera
 from toolkit.cage.config import CageConfig
 from toolkit.errors import CameraError, EngineError, LogError, ToolkitError
-from toolkit.flow import OpenCvFlow
+from toolkit.flow import open_flow
 
 BYTES_PER_DAY = 80_000_000
 """A cage's log at 30 rows a second: DESIGN.md's bound."""
@@ -57,7 +57,7 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
         yield Finding(True, "bundle", f"{manifest.name}, {manifest.architecture}, {bundle.sha256[:12]} ({names})")
         yield _finding("engine", lambda: _engine(config, bundle))
         if "flow" in manifest.streams:
-            yield _finding("flow", lambda: _flow(bundle))
+            yield _finding("flow", lambda: _flow(config, bundle))
     yield _finding("camera", lambda: _camera(config, bundle))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
@@ -79,15 +79,19 @@ def _engine(config: CageConfig, bundle: Bundle) -> str:
         return ", ".join(f"{stream} {backend.identity}" for stream, backend in entered.items())
 
 
-def _flow(bundle: Bundle) -> str:
-    here = OpenCvFlow(bundle.manifest.flow.parameters).implementation
-    trained = bundle.manifest.flow.implementation
-    if here.split(".")[0] != trained.split(".")[0]:
+def _flow(config: CageConfig, bundle: Bundle) -> str:
+    spec, notes = bundle.manifest.flow, list[str]()
+    here = open_flow(config.engine.flow, spec.parameters, warn=notes.append).implementation
+    both_opencv = here.startswith("opencv-") and spec.implementation.startswith("opencv-")
+    if both_opencv and here.split(".")[0] != spec.implementation.split(".")[0]:
         raise EngineError(
-            f"the networks were trained on flow by {trained}; this machine has {here}, whose flow differs. Install the "
-            "same major version of opencv-contrib-python, or export a bundle that was trained on this one."
+            f"the networks were trained on flow by {spec.implementation}; this machine has {here}, whose flow differs. "
+            "Install the same major version of opencv-contrib-python, or export a bundle that was trained on this one."
         )
-    return f"{here}, parameters {bundle.manifest.flow.parameters.name} (trained on {trained})"
+    trained = f"{here}, parameters {spec.parameters.name} (trained on {spec.implementation})"
+    if here != spec.implementation:
+        notes.append("`toolkit doctor` measures their difference.")
+    return " ".join([trained, *notes])
 
 
 def _camera(config: CageConfig, bundle: Bundle | None) -> str:

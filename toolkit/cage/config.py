@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
+from toolkit.flow import FlowChoice
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -96,8 +97,10 @@ class EngineTable(BaseModel):
     """Engine: "auto" takes TensorRT where it can run, else ONNX Runtime."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of ONNX Runtime; 0: one per physical core."""
+    flow: FlowChoice = "auto"
+    """Flow: "auto" takes CUDA where it can run, else our CPU code ("cpu"), else OpenCV's ("opencv")."""
     flow_threads: int = Field(default=0, ge=0, le=256)
-    """Threads of optical flow on the CPU; 0: OpenCV decides."""
+    """Threads of OpenCV's flow; 0: OpenCV decides. Ours takes one."""
 
 
 class CageConfig(BaseModel):

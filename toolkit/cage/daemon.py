@@ -28,10 +28,11 @@ from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
 from toolkit.engine.contract import Backend
 from toolkit.errors import ToolkitError
-from toolkit.flow import FlowEstimator, OpenCvFlow
+from toolkit.flow import FlowEstimator, open_flow
 from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
 from toolkit.preprocess import Stream
+from toolkit.terminal import print_warning
 
 
 def open_parts(config: CageConfig) -> Parts:
@@ -51,8 +52,15 @@ def open_parts(config: CageConfig) -> Parts:
         bundle=bundle,
         camera=open_camera(config.camera),
         backends=open_backends(bundle, engine=config.engine.kind, threads=config.engine.threads),
-        estimator=OpenCvFlow(bundle.manifest.flow.parameters) if "flow" in bundle.manifest.streams else None,
+        estimator=_open_estimator(config, bundle),
     )
+
+
+def _open_estimator(config: CageConfig, bundle: Bundle) -> FlowEstimator | None:
+    if "flow" not in bundle.manifest.streams:
+        return None
+    spec = bundle.manifest.flow
+    return open_flow(config.engine.flow, spec.parameters, trained_with=spec.implementation, warn=print_warning)
 
 
 def run(

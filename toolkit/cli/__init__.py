@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import cage, data, engines, machine, recorded, training
+from toolkit.cli import cage, data, engines, flow, machine, recorded, training, weights
 from toolkit.errors import ToolkitError
 from toolkit.terminal import out, print_error
 
@@ -32,6 +32,16 @@ cages.command()(cage.init)
 cages.command()(cage.check)
 cages.command()(cage.run)
 app.add_typer(cages, name="cage")
+
+published = typer.Typer(help="Published weights to start a training from.", no_args_is_help=True)
+published.command("list")(weights.list_weights)
+published.command()(weights.get)
+published.command()(weights.inspect)
+app.add_typer(published, name="weights")
+
+flows = typer.Typer(help="Optical flow by itself.", no_args_is_help=True)
+flows.command()(flow.show)
+app.add_typer(flows, name="flow")
 
 
 @app.callback(invoke_without_command=True)

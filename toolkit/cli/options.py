@@ -14,6 +14,7 @@ Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 BundlePath = Annotated[Path, typer.Option("--bundle", help="Bundle folder.")]
 EngineOption = Annotated[str, typer.Option("--engine", help="auto, tensorrt or onnxruntime.")]
+FlowOption = Annotated[str, typer.Option("--flow", help="What computes flow: auto, cuda, cpu or opencv.")]
 
 
 def one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:
@@ -23,6 +24,17 @@ def one_of(option: str, value: str, choices: tuple[str, ...]) -> Any:
         [] if value in choices else [f"{option}: expected {', '.join(choices)}; found {value!r}"],
     )
     return value
+
+
+def whole_numbers(option: str, text: str, count: int) -> tuple[int, ...]:
+    """Return `count` whole numbers of ``1,2,3``; ConfigError names `option`."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise ConfigError(f"{option}: expected {count} whole numbers, found {text!r}.")
+    return numbers
 
 
 def print_lines(lines: list[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.options import BundlePath, EngineOption, one_of
-from toolkit.terminal import out, progress_bars
+from toolkit.cli.options import BundlePath, EngineOption, FlowOption, one_of
+from toolkit.terminal import out, print_warning, progress_bars
 
 
 def label(
@@ -17,6 +17,7 @@ def label(
     csv: Annotated[Path | None, typer.Option("--out", help="CSV to write. (default: VIDEO.labels.csv)")] = None,
     stride: Annotated[int, typer.Option(min=1, help="Classify every n-th frame.")] = 1,
     engine: EngineOption = "auto",
+    flow: FlowOption = "auto",
 ) -> None:
     """Label a recorded video frame by frame: frame, time in seconds, label, probability per behaviour.
 
@@ -24,13 +25,19 @@ def label(
     """
     from toolkit.bundle import load_bundle
     from toolkit.engine.select import open_backends
-    from toolkit.flow import OpenCvFlow
+    from toolkit.flow.select import FLOW_CHOICES, open_flow
     from toolkit.frames import count_frames
     from toolkit.labelling import label_video
 
     loaded = load_bundle(bundle)
     manifest = loaded.manifest
-    estimator = OpenCvFlow(manifest.flow.parameters) if "flow" in manifest.streams else None
+    choice = one_of("--flow", flow, FLOW_CHOICES)
+    spec = manifest.flow
+    estimator = (
+        open_flow(choice, spec.parameters, trained_with=spec.implementation, warn=print_warning)
+        if "flow" in manifest.streams
+        else None
+    )
     backends = open_backends(loaded, engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")))
     table = csv or video.with_name(f"{video.stem}.labels.csv")
     total = count_frames(video)

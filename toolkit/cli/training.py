@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolkit.cli.options import Overwrite, Workers, one_of, print_lines
-from toolkit.errors import ConfigError
-from toolkit.terminal import out, progress_bars
+from toolkit.cli.options import Overwrite, Workers, one_of, print_lines, whole_numbers
+from toolkit.terminal import out, print_warning, progress_bars
 
 if TYPE_CHECKING:
     from toolkit.annotations import AnnotatedDataset
@@ -24,6 +23,9 @@ Architecture = Annotated[
 ]
 StreamChoice = Annotated[str | None, typer.Option("--stream", help="rgb, flow or both. (default: both)")]
 FlowSet = Annotated[str | None, typer.Option("--flow-parameters", help="paper or fast. (default: paper)")]
+FlowBy = Annotated[
+    str | None, typer.Option("--flow", help="What computes flow: auto, cuda, cpu or opencv. (default: auto)")
+]
 WorkingSize = Annotated[
     str | None, typer.Option("--working-size", help="WIDTHxHEIGHT in px before flow. (default: 320x240)")
 ]
@@ -47,6 +49,7 @@ def train(
     architecture: Architecture = None,
     stream: StreamChoice = None,
     flow_parameters: FlowSet = None,
+    flow: FlowBy = None,
     working_size: WorkingSize = None,
     fps: Fps = None,
     roi: Roi = None,
@@ -91,6 +94,7 @@ def crossval(
     architecture: Architecture = None,
     stream: StreamChoice = None,
     flow_parameters: FlowSet = None,
+    flow: FlowBy = None,
     working_size: WorkingSize = None,
     fps: Fps = None,
     roi: Roi = None,
@@ -161,6 +165,7 @@ def _dataset(folder: Path, behaviours: str | None, group: str | None) -> Annotat
 
 def _train_config(options: dict[str, Any]) -> TrainConfig:
     """Return the configuration file's settings with the command line's options over them."""
+    from toolkit.flow.select import FLOW_CHOICES, why_not_fast
     from toolkit.train.config import TrainConfig, read_train_config, train_config
 
     base = read_train_config(options["config"]) if options["config"] else TrainConfig()
@@ -170,6 +175,8 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
             values[key] = options[key]
     if options["flow_parameters"] is not None:
         values["flow"] = options["flow_parameters"]
+    if options["flow"] is not None:
+        values["flow_by"] = one_of("--flow", options["flow"], FLOW_CHOICES)
     if options["stream"] is not None:
         choice = one_of("--stream", options["stream"], ("rgb", "flow", "both"))
         values["streams"] = ("rgb", "flow") if choice == "both" else (choice,)
@@ -177,18 +184,12 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
         if options[key] is not None:
             values["geometry"][key] = options[key]
     if options["working_size"] is not None:
-        width, height = _whole_numbers("--working-size", options["working_size"].replace("x", ","), 2)
+        width, height = whole_numbers("--working-size", options["working_size"].replace("x", ","), 2)
         values["geometry"] |= {"width": width, "height": height}
     if options["roi"] is not None:
-        values["geometry"]["roi"] = _whole_numbers("--roi", options["roi"], 4)
-    return train_config(values, "training settings")
-
-
-def _whole_numbers(option: str, text: str, count: int) -> tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != count:
-        raise ConfigError(f"{option}: expected {count} whole numbers, found {text!r}.")
-    return numbers
+        values["geometry"]["roi"] = whole_numbers("--roi", options["roi"], 4)
+    settings = train_config(values, "training settings")
+    parameters = settings.recipe().parameters
+    if parameters and (reason := why_not_fast(settings.flow_by, parameters)):
+        print_warning(reason)
+    return settings

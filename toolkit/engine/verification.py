@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from toolkit.bundle import Bundle, GoldenClip
 from toolkit.engine.contract import Backend
 from toolkit.engine.golden import golden_inputs
-from toolkit.errors import EngineError, MissingDependency, raise_faults
-from toolkit.flow import FlowEstimator, OpenCvFlow
+from toolkit.errors import EngineError, FlowError, raise_faults
+from toolkit.flow import FlowEstimator, open_flow
 from toolkit.preprocess import Stream
 
 MAX_GREY_LEVELS = 1.0
@@ -234,8 +234,9 @@ def _compare_flow(
         return None, []
     if estimator is None:
         try:
-            estimator = OpenCvFlow(manifest.flow.parameters)
-        except MissingDependency:
+            # No warning of another implementation: the parity says which were compared, and how far they lie apart.
+            estimator = open_flow("auto", manifest.flow.parameters, warn=lambda _line: None)
+        except FlowError:
             return None, []
     scale = np.abs(np.array(specs[0].scale, dtype=np.float32))[:, np.newaxis, np.newaxis, np.newaxis]
     moving = sorted(golden, key=lambda clip: float(np.abs(clip.inputs["flow"]).mean()), reverse=True)[:flow_clips]

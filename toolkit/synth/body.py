@@ -56,6 +56,8 @@ class Tube:
     """Gain of its light: what is on the far side lies in shadow."""
     fade: float = 0.0
     """Length over which the first part melts into what lies beneath, in arc px."""
+    side: float = 0.0
+    """-1 or 1 where the body has two of them: which of the two."""
 
     @property
     def depth(self) -> float:
@@ -73,6 +75,8 @@ class Disc:
     """(2, 2): rows are the half axes in the image plane (right, up), world pixels."""
     depth: float
     shade: float = 1.0
+    side: float = 0.0
+    """-1 or 1: which of the two."""
 
 
 Part = Tube | Disc
@@ -158,13 +162,13 @@ def _head_discs(pose: Pose, head: Tube, scale: float, base: float) -> list[tuple
                 )
                 centre = centre + np.array([-2.4 * sin(lean), 2.4 * cos(lean), 0.0]) * scale
                 order_here = order if near > -0.2 else -0.3
-                parts.append((base + order_here, Disc("ear", centre, axes, near, 1.0 if near > -0.2 else 0.7)))
+                parts.append((base + order_here, Disc("ear", centre, axes, near, 1.0 if near > -0.2 else 0.7, side)))
             else:
                 shows = near + 0.55 * sin(head.yaw)
                 if shows > 0.12:
                     width = scale * 2.15 * min(1.0, 0.35 + shows)
                     axes = np.array([[width, 0.0], [0.0, 2.0 * scale]])
-                    parts.append((base + order, Disc("eye", centre, axes, near)))
+                    parts.append((base + order, Disc("eye", centre, axes, near, side=side)))
     return parts
 
 
@@ -272,6 +276,7 @@ def _limb(
         np.clip((s - bare_from) / 0.12, 0, 1),
         shade=1.0 if near > -0.15 else 0.62,
         fade=7.0 * scale if name == "foreleg" else 13.0 * scale,
+        side=side,
     )
 
 

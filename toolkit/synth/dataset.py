@@ -27,6 +27,7 @@ from toolkit.synth.activity import smooth_noise
 from toolkit.synth.behaviour import SHORTEST_S, Motion, plan_motion
 from toolkit.synth.render import Renderer
 from toolkit.synth.scene import COATS, Appearance, SceneState
+from toolkit.synth.true_flow import FlowTruth, TrueFlow
 
 _HEADER = ("video", "start_frame", "stop_frame", "behaviour")
 _REPORT_EVERY = 15
@@ -89,6 +90,14 @@ class SyntheticVideo:
         renderer = Renderer(self.appearance, self.size, self.seed)
         for index in range(len(self)):
             yield renderer.render(self.state(index))
+
+    def true_flow(self, index: int) -> TrueFlow:
+        """Return the true flow from frame `index` - 1 to frame `index`, which is at least 1."""
+        return self._flow_truth.between(self.motion.pose(index - 1), self.motion.pose(index))
+
+    @cached_property
+    def _flow_truth(self) -> FlowTruth:
+        return FlowTruth(self.appearance, self.size)
 
     @cached_property
     def _light(self) -> NDArray[np.float64]:

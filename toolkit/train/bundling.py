@@ -8,7 +8,8 @@ from typing import Any
 
 from toolkit.bundle import FlowSpec, Provenance
 from toolkit.errors import BundleError, ConfigError, raise_faults
-from toolkit.flow import PARAMETER_SETS, FlowEstimator, OpenCvFlow
+from toolkit.flow import PARAMETER_SETS, FlowEstimator
+from toolkit.flow.select import flow_as_trained
 from toolkit.fusion import fusion_for
 from toolkit.train.config import TrainConfig, differing_keys
 from toolkit.train.crossval import load_evaluation
@@ -131,7 +132,7 @@ def _estimator(trained: Run, config: TrainConfig) -> FlowEstimator | None:
     wanted = _flow_implementation(trained)
     if wanted is None:
         return None
-    estimator = OpenCvFlow(PARAMETER_SETS[config.flow])
+    estimator = flow_as_trained(wanted, PARAMETER_SETS[config.flow])
     if estimator.implementation != wanted:
         raise BundleError(
             f"{trained.path}: the flow network was trained on flow by {wanted}, this machine has "

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from toolkit.clips import ClipGeometry
 from toolkit.errors import ConfigError, raise_faults
-from toolkit.flow import PARAMETER_SETS, FlowEncoding
+from toolkit.flow import PARAMETER_SETS, FlowChoice, FlowEncoding
 from toolkit.flow.store import FlowRecipe
 from toolkit.preprocess import Stream, StreamInput, WorkingGeometry, flow_input, rgb_input
 from toolkit.train.networks import ARCHITECTURES
@@ -37,6 +37,8 @@ class TrainConfig(BaseModel):
     """Frames before and after the centre frame, and what happens at the ends of a segment."""
     flow: Literal["paper", "fast"] = "paper"
     """Named set of TV-L1 parameters."""
+    flow_by: FlowChoice = "auto"
+    """What computes flow: ``cuda``, ``cpu`` (ours), ``opencv``; ``auto`` is ours, or OpenCV where it was not built."""
     encoding: FlowEncoding = FlowEncoding()
     """How flow is quantised; its bound is also what the flow network's input is divided by."""
     resize: int | None = Field(default=None, ge=16, le=1024)

@@ -19,6 +19,7 @@ from toolkit.clips import ClipGeometry, clip_indices
 from toolkit.errors import DatasetError, raise_faults
 from toolkit.ethogram import Ethogram
 from toolkit.flow import FlowEncoding
+from toolkit.flow.select import estimator_factory
 from toolkit.flow.store import FlowRecipe, Preparation, PreparedVideo, prepare
 from toolkit.preprocess import StreamInput
 from toolkit.train.config import TrainConfig
@@ -106,6 +107,7 @@ def prepare_dataset(
         recipe,
         cache or dataset.root / CACHE,
         workers=workers,
+        estimator=estimator_factory(config.flow_by),
         on_progress=on_progress and (lambda done, total: on_progress(Progress(task, done, total, "frames"))),
     )
     videos = tuple(

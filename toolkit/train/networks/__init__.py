@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.train.networks.registry import ARCHITECTURES, Architecture, build_network
+from toolkit.train.networks.registry import ARCHITECTURES, Architecture, Head, build_network
+from toolkit.train.networks.stacked_head import StackedHead
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_network"]
+__all__ = ["ARCHITECTURES", "Architecture", "Head", "StackedHead", "build_network"]

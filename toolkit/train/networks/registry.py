@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from torch import nn
 
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.train.networks.i3d import I3D
 from toolkit.train.networks.r2plus1d import DEPTH_18, DEPTH_34, SMALL, R2Plus1D
+from toolkit.train.networks.stacked_head import PUBLISHED_CLASSES, StackedHead
+
+Head = Literal["replaced", "stacked"]
+"""What stands where the published classifier was: one of ours, or the published one with ours on its logits."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +32,32 @@ class Architecture:
     """Called with the keywords ``channels``, ``classes`` and ``dropout``."""
     paper: str
     """Where the network was published."""
+    first_convolution: str
+    """The only kernel whose shape depends on the input's channels, as in its state: ``stem.0.weight``."""
+    classifier: str
+    """The layer that gives the logits, as in its state: ``fc``."""
 
 
+_I3D_ENDS = ("Conv3d_1a_7x7.conv3d.weight", "logits.conv3d")
+_R2PLUS1D_ENDS = ("stem.0.weight", "fc")
 _TRAN = "Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR"
 _CARREIRA = "Carreira and Zisserman 2017, Quo Vadis, Action Recognition?, CVPR"
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
-        Architecture("i3d", 255, 224, I3D, _CARREIRA),
-        Architecture("r2plus1d-18", 128, 112, partial(R2Plus1D, DEPTH_18), _TRAN),
-        Architecture("r2plus1d-34", 128, 112, partial(R2Plus1D, DEPTH_34), _TRAN),
-        Architecture("r2plus1d-small", 64, 56, partial(R2Plus1D, SMALL), f"reduced from {_TRAN}"),
+        Architecture("i3d", 255, 224, I3D, _CARREIRA, *_I3D_ENDS),
+        Architecture("r2plus1d-18", 128, 112, partial(R2Plus1D, DEPTH_18), _TRAN, *_R2PLUS1D_ENDS),
+        Architecture("r2plus1d-34", 128, 112, partial(R2Plus1D, DEPTH_34), _TRAN, *_R2PLUS1D_ENDS),
+        Architecture("r2plus1d-small", 64, 56, partial(R2Plus1D, SMALL), f"reduced from {_TRAN}", *_R2PLUS1D_ENDS),
     )
 }
 """Every network by its name. Sizes are those of Nguyen et al. 2019, but for the small preset."""
 
 
-def build_network(name: str, *, channels: int, classes: int, dropout: float = 0.64) -> nn.Module:
+def build_network(
+    name: str, *, channels: int, classes: int, dropout: float = 0.64, head: Head = "replaced"
+) -> nn.Module:
     """Return a network with fresh weights, in training mode, on the CPU.
 
     It takes (N, channels, 16, H, W) float32 clips and returns (N, classes) float32 logits.
@@ -60,6 +73,9 @@ def build_network(name: str, *, channels: int, classes: int, dropout: float = 0.
     dropout
         Probability of DROPPING a feature before the classifier, in [0, 1). The default 0.64 is the keep-probability
         0.36 of Nguyen et al. 2019.
+    head
+        ``stacked`` keeps a classifier of the published 400 classes and puts dropout and a dense layer behind its
+        logits, as in the authors' code; its own features are then not dropped.
 
     Raises
     ------
@@ -82,4 +98,7 @@ def build_network(name: str, *, channels: int, classes: int, dropout: float = 0.
     if not 0 <= dropout < 1:
         faults.append(f"dropout is the probability of dropping a feature and must lie in [0, 1), found {dropout}")
     raise_faults(ConfigError, "The network cannot be built", faults)
-    return ARCHITECTURES[name].build(channels=channels, classes=classes, dropout=dropout)
+    build = ARCHITECTURES[name].build
+    if head == "stacked":
+        return StackedHead(build(channels=channels, classes=PUBLISHED_CLASSES, dropout=0.0), classes, dropout)
+    return build(channels=channels, classes=classes, dropout=dropout)
