@@ -22,6 +22,7 @@ from toolkit.engine.select import open_backends
 from toolkit.engine.sidecar import engines_folder
 from toolkit.engine.tensorrt import TensorRtBackend
 from toolkit.errors import EngineError, EngineMismatch
+from toolkit.flow.cuda import CudaFlow
 
 
 class FakeCuda(ModuleType):
@@ -194,6 +195,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     monkeypatch.setitem(sys.modules, "pycuda", package)
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
     monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt(driver))
+    # This driver runs engines only; flow has a stand-in of its own.
+    monkeypatch.setattr(CudaFlow, "available", staticmethod(lambda: "no flow on this driver"))
 
     def copy_graph(api: Any, onnx: Path, plan: Path, **options: Any) -> None:
         plan.write_bytes(onnx.read_bytes())

@@ -22,13 +22,15 @@ needs_extension = pytest.mark.skipif(CpuFlow.available() is not None, reason="th
 class Fails:
     """An implementation that is found and cannot be opened."""
 
+    available = staticmethod(lambda: None)
+
     def __init__(self, parameters: FlowParameters) -> None:
         raise FlowError("out of device memory.")
 
 
 @pytest.fixture
 def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "_cuda_available", lambda: NO_CUDA)
+    monkeypatch.setattr(select.CudaFlow, "available", staticmethod(lambda: NO_CUDA))
 
 
 @pytest.fixture
@@ -60,8 +62,7 @@ def test_auto_falls_back_to_opencv_with_one_line() -> None:
 
 @needs_extension
 def test_auto_survives_a_gpu_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "_cuda_available", lambda: None)
-    monkeypatch.setattr(select, "_open_cuda", Fails)
+    monkeypatch.setattr(select, "CudaFlow", Fails)
     lines: list[str] = []
     assert open_flow("auto", FAST, warn=lines.append).implementation == IMPLEMENTATION
     (line,) = lines

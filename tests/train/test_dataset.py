@@ -10,7 +10,8 @@ from tests.bundles import RecordingBackend, manifest
 from toolkit.annotations import AnnotatedDataset
 from toolkit.bundle import FlowSpec
 from toolkit.errors import DatasetError
-from toolkit.flow import PARAMETER_SETS, OpenCvFlow
+from toolkit.flow import PARAMETER_SETS
+from toolkit.flow.select import best_cpu_flow
 from toolkit.frames import read_frames
 from toolkit.pipeline import Pipeline
 from toolkit.preprocess import Stream, StreamInput
@@ -47,7 +48,7 @@ def evaluated(data: PreparedDataset, config: TrainConfig, stream: Stream, batch:
 
 
 def test_evaluation_sees_the_tensors_that_a_cage_sees(data: PreparedDataset, config: TrainConfig) -> None:
-    estimator = OpenCvFlow(PARAMETER_SETS["fast"])
+    estimator = best_cpu_flow(PARAMETER_SETS["fast"])
     spec = manifest(
         geometry=config.geometry,
         inputs=(config.stream_input("rgb"), config.stream_input("flow")),

@@ -7,7 +7,6 @@ says what the network was trained with and is told, once, when another one runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Literal, get_args
 
 import cv2
@@ -15,6 +14,7 @@ import cv2
 from toolkit.errors import FlowError, MissingDependency, ToolkitError
 from toolkit.flow.contract import FlowEstimator, FlowParameters
 from toolkit.flow.cpu import IMPLEMENTATION, CpuFlow
+from toolkit.flow.cuda import CudaFlow
 from toolkit.flow.opencv import OpenCvFlow
 
 FlowChoice = Literal["auto", "cuda", "cpu", "opencv"]
@@ -83,7 +83,7 @@ def why_not_fast(choice: FlowChoice, parameters: FlowParameters) -> str | None:
 def why_absent(choice: Literal["cuda", "cpu", "opencv"]) -> str | None:
     """Return why an implementation cannot run here, or None if it can."""
     if choice == "cuda":
-        return _cuda_available()
+        return CudaFlow.available()
     if choice == "cpu":
         return CpuFlow.available()
     return None if hasattr(cv2, "optflow") else "this OpenCV has no contrib modules."
@@ -100,29 +100,16 @@ def flow_as_trained(implementation: str, parameters: FlowParameters) -> FlowEsti
     return _explicit("cpu" if implementation == IMPLEMENTATION else "opencv", parameters)
 
 
-def _open_cuda(parameters: FlowParameters) -> FlowEstimator:
-    estimator: FlowEstimator = import_module("toolkit.flow.cuda").CudaFlow(parameters)
-    return estimator
-
-
-def _cuda_available() -> str | None:
-    try:
-        reason: str | None = import_module("toolkit.flow.cuda").CudaFlow.available()
-    except ModuleNotFoundError:
-        return "CUDA flow is not part of this installation."
-    return reason
-
-
 _FACTORIES: dict[FlowChoice, Callable[[FlowParameters], FlowEstimator]] = {
     "auto": best_cpu_flow,
-    "cuda": _open_cuda,
+    "cuda": CudaFlow,
     "cpu": CpuFlow,
     "opencv": OpenCvFlow,
 }
 
 
 def _explicit(choice: FlowChoice, parameters: FlowParameters) -> FlowEstimator:
-    reason = _cuda_available() if choice == "cuda" else None
+    reason = CudaFlow.available() if choice == "cuda" else None
     if reason is not None:
         raise FlowError(f"--flow cuda cannot run here: {reason} Take --flow auto.")
     try:
@@ -133,9 +120,9 @@ def _explicit(choice: FlowChoice, parameters: FlowParameters) -> FlowEstimator:
 
 def _automatic(parameters: FlowParameters, warn: Warn) -> FlowEstimator:
     # A machine without a usable GPU is the common case and no fault; one that fails when it is opened is.
-    if _cuda_available() is None:
+    if CudaFlow.available() is None:
         try:
-            return _open_cuda(parameters)
+            return CudaFlow(parameters)
         except FlowError as error:
             warn(f"flow: CUDA failed ({error}); it runs on the CPU instead.")
     return _cpu_or_opencv(parameters, warn)
