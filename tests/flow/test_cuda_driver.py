@@ -167,6 +167,27 @@ def test_successive_pairs_upload_one_frame_each_and_allocate_nothing(driver: Fak
     assert driver.calls[-1] == "detach"
 
 
+def test_frames_on_the_device_are_neither_uploaded_nor_downloaded(driver: FakeDriver) -> None:
+    frames = textured(48, 64, 4)
+    wanted = expected(frames, FAST)
+    with CudaFlow(FAST) as flow:
+        assert flow.flow_on_device(frames[0].ctypes.data, 48, 64) is None
+        for i in range(3):
+            driver.calls.clear()
+            address = flow.flow_on_device(frames[i + 1].ctypes.data, 48, 64)
+            assert driver.calls.count("upload") == 0
+            assert driver.calls.count("download") == 1
+            assert np.array_equal(at(address), wanted[i])
+        assert np.array_equal(flow.flow(frames[0], frames[1]), wanted[0])
+        with pytest.raises(FlowError, match="at least 16"):
+            flow.flow_on_device(frames[0].ctypes.data, 8, 64)
+
+
+def at(address: int | None) -> NDArray[np.float32]:
+    assert address is not None
+    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (48, 64, 2))
+
+
 def test_a_pair_that_does_not_follow_and_another_size(driver: FakeDriver) -> None:
     frames, small = textured(48, 64, 4), textured(32, 40, 2)
     wanted = expected(frames, FAST)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import FlowError
-from toolkit.flow.contract import FlowParameters, check_pair
+from toolkit.flow.contract import MIN_SIDE_PX, FlowParameters, check_pair
 from toolkit.flow.cpu import IMPLEMENTATION, check_supported
 from toolkit.flow.cuda_driver import CudaDevice, CudaGraph, why_not_here
 from toolkit.flow.cuda_plan import CONTROL, Addresses, Launch, Layout, flow_launches, pyramid_launches
@@ -76,6 +76,34 @@ class CudaFlow:
             self._newest = current.copy()
             flow: NDArray[np.float32] = self._solve(work, 1 - self._slot, self._slot)[0]
         return flow
+
+    def flow_on_device(self, grey: int, height: int, width: int) -> int | None:
+        """Estimate the flow from the last frame given here or to `flow` to one that is on the device already.
+
+        Parameters
+        ----------
+        grey
+            Device address of (height, width) uint8 grey levels; read before this returns.
+
+        Returns
+        -------
+        int or None
+            Device address of (height, width, 2) float32, px per frame, x then y, complete and valid until the next
+            call; None for the first frame of its size.
+        """
+        if min(height, width) < MIN_SIDE_PX:
+            raise FlowError(f"optical flow needs at least {MIN_SIDE_PX} px a side, found {width} x {height}.")
+        with self._device.current():
+            work = self._work_for_pairs((height, width))
+            first = not work.pushed
+            self._slot = 1 - self._slot
+            self._device.launch(pyramid_launches(work.layout, work.addresses, grey, self._slot, 1))
+            work.pushed, self._newest = True, None
+            if first:
+                self._device.wait()
+                return None
+            self._solve(work, 1 - self._slot, self._slot, download=False)
+        return work.addresses.out
 
     def flow_batch(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Estimate the flow between successive frames, many pairs at a time.
@@ -146,20 +174,21 @@ class CudaFlow:
         # The last copy out of it is done: every solve waits.
         work.grey[self._slot] = image
         self._upload(work, self._slot, 1)
+        work.pushed = True
 
     def _upload(self, work: _Work, slot: int, count: int) -> None:
         address = work.grey_address + slot * work.layout.plane
         self._device.upload(address, work.grey[slot : slot + count])
         self._device.launch(pyramid_launches(work.layout, work.addresses, address, slot, count))
 
-    def _solve(self, work: _Work, first: int, second: int) -> NDArray[np.float32]:
-        """Return the batch's flow, borrowed until the next call."""
-        self._device_solve(work, first, second, USUAL_ROUNDS)
+    def _solve(self, work: _Work, first: int, second: int, *, download: bool = True) -> NDArray[np.float32]:
+        """Estimate the batch's flow on the device, and return it, borrowed until the next call, if `download`."""
+        self._run(work, first, second, USUAL_ROUNDS, download)
         if (work.controls["unfinished"] != 0).any() or (work.controls["stopped"] == 0).any():
-            self._device_solve(work, first, second, None)
+            self._run(work, first, second, None, download)
         return work.flow
 
-    def _device_solve(self, work: _Work, first: int, second: int, rounds: int | None) -> None:
+    def _run(self, work: _Work, first: int, second: int, rounds: int | None, download: bool) -> None:
         key = (first, rounds)
         if key not in work.launches:
             launches = tuple(flow_launches(work.layout, work.addresses, first, second, rounds))
@@ -171,7 +200,8 @@ class CudaFlow:
             queued.replay()
         else:
             self._device.launch(queued)
-        self._device.download(work.flow, work.addresses.out)
+        if download:
+            self._device.download(work.flow, work.addresses.out)
         self._device.download(work.controls, work.addresses.controls)
         self._device.wait()
 
@@ -191,6 +221,8 @@ class _Work:
     controls: NDArray[np.void]
     launches: dict[tuple[int, int | None], CudaGraph | tuple[Launch, ...]]
     """By first slot and rounds: what computes the flow."""
+    pushed: bool = False
+    """There is a frame that the next one's flow starts from."""
 
     @classmethod
     def of(cls, device: CudaDevice, layout: Layout) -> _Work:
