@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_weights(data: PreparedDataset, config: Tra
     def weights(seed: int) -> torch.Tensor:
         torch.rand(seed + 3)  # what ran before does not matter
         chosen = config.model_copy(update={"seed": seed, "clips_per_epoch": 16, "epochs": 2, "dropout": 0.3})
-        network, _ = train_stream(data.videos, data, "flow", chosen, silent)
+        network, _, _ = train_stream(data.videos, data, "flow", chosen, silent)
         return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
     first = weights(0)
@@ -78,7 +78,7 @@ def test_training_leaves_torch_as_it_was(data: PreparedDataset, config: TrainCon
 def test_progress_reaches_its_total(data: PreparedDataset, config: TrainConfig) -> None:
     seen: list[Progress] = []
     short = config.model_copy(update={"clips_per_epoch": 20, "batch": 8, "epochs": 2})
-    _, metrics = train_stream(data.videos, data, "rgb", short, seen.append)
+    _, metrics, _ = train_stream(data.videos, data, "rgb", short, seen.append)
     assert [(p.done, p.total) for p in seen] == [(n, 40) for n in (8, 16, 20, 28, 36, 40)]
     assert [row.epoch for row in metrics] == [1, 2]
 

@@ -32,6 +32,18 @@ WorkingSize = Annotated[
 Fps = Annotated[float | None, typer.Option(help="Frames per second of clips. (default: 30)")]
 Roi = Annotated[str | None, typer.Option(help="Region of interest in the videos: X,Y,WIDTH,HEIGHT in px.")]
 Aspect = Annotated[str | None, typer.Option(help="Other shapes of picture: refuse, stretch, pad. (default: refuse)")]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretrained",
+        help="Published weights to start from, for every stream or as STREAM=...: a name of `toolkit weights list`, or "
+        "a file. (default: random weights)",
+    ),
+]
+HeadChoice = Annotated[
+    str | None,
+    typer.Option("--head", help="The published classifier is replaced, or stacked under ours. (default: replaced)"),
+]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training samples. (default: 20)")]
 Batch = Annotated[int | None, typer.Option(help="Clips per step. (default: 6)")]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, samples, crops and flips. (default: 0)")]
@@ -54,6 +66,8 @@ def train(
     fps: Fps = None,
     roi: Roi = None,
     aspect: Aspect = None,
+    pretrained: Weights = None,
+    head: HeadChoice = None,
     epochs: Epochs = None,
     batch: Batch = None,
     seed: Seed = None,
@@ -99,6 +113,8 @@ def crossval(
     fps: Fps = None,
     roi: Roi = None,
     aspect: Aspect = None,
+    pretrained: Weights = None,
+    head: HeadChoice = None,
     epochs: Epochs = None,
     batch: Batch = None,
     seed: Seed = None,
@@ -180,6 +196,12 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
     if options["stream"] is not None:
         choice = one_of("--stream", options["stream"], ("rgb", "flow", "both"))
         values["streams"] = ("rgb", "flow") if choice == "both" else (choice,)
+    if options["head"] is not None:
+        values["head"] = one_of("--head", options["head"], ("replaced", "stacked"))
+    for source in options["pretrained"] or ():
+        name, _, path = source.partition("=")
+        named = name in ("rgb", "flow") and path
+        values["pretrained"] |= {name: path} if named else dict.fromkeys(values["streams"], source)
     for key in ("fps", "aspect"):
         if options[key] is not None:
             values["geometry"][key] = options[key]

@@ -14,7 +14,7 @@ from toolkit.errors import ConfigError, raise_faults
 from toolkit.flow import PARAMETER_SETS, FlowChoice, FlowEncoding
 from toolkit.flow.store import FlowRecipe
 from toolkit.preprocess import Stream, StreamInput, WorkingGeometry, flow_input, rgb_input
-from toolkit.train.networks import ARCHITECTURES
+from toolkit.train.networks import ARCHITECTURES, Head
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,6 +45,15 @@ class TrainConfig(BaseModel):
     """Side that working frames are resized to, px; None takes the architecture's (255, 128, 128, 64)."""
     crop: int | None = Field(default=None, ge=16, le=1024)
     """Side of the crop that the network sees, px; None takes the architecture's (224, 112, 112, 56)."""
+    pretrained: dict[Stream, str] = Field(default_factory=dict)
+    """Per stream, the published weights it starts from: a name of `toolkit weights list`, or a file. RGB weights may
+    start a flow network. Without, networks start from random weights."""
+    head: Head = "replaced"
+    """What becomes of the published classifier: ``replaced`` by ours, or kept under it (``stacked``, the authors')."""
+    mean: tuple[float, float, float] | None = None
+    """Subtracted from RGB values in [0, 1]; None takes what the pretrained weights were trained with, else 0.5."""
+    std: tuple[float, float, float] | None = None
+    """Divides them afterwards; None as for `mean`."""
     epochs: int = Field(default=20, ge=1, le=10_000)
     """Passes over the training samples. There is no early stopping; the last weights are kept."""
     batch: int = Field(default=6, ge=1, le=4096)
@@ -89,6 +98,10 @@ class TrainConfig(BaseModel):
             raise ValueError(f"architecture must be one of {', '.join(ARCHITECTURES)}, found {self.architecture!r}")
         if self.streams not in (("rgb",), ("flow",), ("rgb", "flow")):
             raise ValueError(f'streams must be ["rgb"], ["flow"] or ["rgb", "flow"], found {list(self.streams)}')
+        if self.head == "stacked" and set(self.streams) - set(self.pretrained):
+            raise ValueError('head = "stacked" keeps a published classifier: name pretrained weights for every stream')
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std must be positive, found {list(self.std)}")
         if self.final_learning_rate > self.learning_rate:
             raise ValueError("final_learning_rate must not exceed learning_rate")
         if self.crop_px > self.resize_px:
@@ -108,7 +121,8 @@ class TrainConfig(BaseModel):
     def stream_input(self, stream: Stream) -> StreamInput:
         """Return how the stream's network sees a working frame or its flow."""
         if stream == "rgb":
-            return rgb_input(self.resize_px, self.crop_px)
+            half = (0.5, 0.5, 0.5)
+            return rgb_input(self.resize_px, self.crop_px, self.mean or half, self.std or half)
         return flow_input(self.resize_px, self.crop_px, self.encoding.bound_px)
 
     def recipe(self) -> FlowRecipe:

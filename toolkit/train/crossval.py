@@ -15,6 +15,7 @@ from toolkit.flow.store import Preparation
 from toolkit.train.config import TrainConfig, differing_keys, train_config
 from toolkit.train.dataset import PreparedDataset, check_behaviours, prepare_dataset
 from toolkit.train.evaluation import VideoPredictions, load_predictions, predict_videos, save_predictions
+from toolkit.train.initial import with_weights_preprocessing
 from toolkit.train.progress import OnProgress, silent, within
 from toolkit.train.run_folder import load_run
 from toolkit.train.runs import PREDICTIONS, preparation_line, train_run
@@ -84,6 +85,7 @@ def cross_validate(
             f"{dataset.root}: all videos belong to one group ({dataset.groups[0]}), and leave-one-out needs two. Add "
             "videos, or set the group pattern so that it tells them apart."
         )
+    config = with_weights_preprocessing(config)
     data = prepare_dataset(dataset, config, cache=cache, workers=workers, on_progress=on_progress)
     for group in data.groups:
         part = f"fold {group}: the training part (the videos of all other groups)"

@@ -24,7 +24,8 @@ from toolkit.train.dataset import (
     samples_per_epoch,
     training_centres,
 )
-from toolkit.train.networks import build_network
+from toolkit.train.initial import initial_network
+from toolkit.train.pretrained import Pretrained
 from toolkit.train.progress import OnProgress, Progress
 from toolkit.train.run_folder import STREAMS, EpochMetrics
 
@@ -38,19 +39,16 @@ def train_stream(
     stream: Stream,
     config: TrainConfig,
     on_progress: OnProgress,
-) -> tuple[nn.Module, list[EpochMetrics]]:
-    """Train one stream's network from fresh weights; the last epoch's weights are kept.
+) -> tuple[nn.Module, list[EpochMetrics], Pretrained | None]:
+    """Train one stream's network; return it with its last weights, its metrics, and the weights that it started from.
 
     On a CPU the same seed and number of threads give the same weights.
     """
     device = choose_device(config)
-    spec = config.stream_input(stream)
     # Streams draw from seeds of their own, so that training one does not change the other.
     seeds = [config.seed, STREAMS.index(stream)]
     with reproducible(config, seeds):
-        network = build_network(
-            config.architecture, channels=spec.channels, classes=len(data.ethogram), dropout=config.dropout
-        )
+        network, weights = initial_network(config, stream, len(data.ethogram))
         move(network, device)
         samples = samples_per_epoch(videos, config)
         optimiser, schedule = make_optimiser(network, config, config.epochs * math.ceil(samples / config.batch))
@@ -64,7 +62,7 @@ def train_stream(
             batches = training_batches(videos, stream, config, np.random.default_rng([*seeds, epoch]))
             metrics.append(train_one_epoch(network, batches, optimiser, schedule, device, epoch, on_batch))
     move(network, torch.device("cpu"), torch.contiguous_format)
-    return network.eval(), metrics
+    return network.eval(), metrics, weights
 
 
 def train_one_epoch(

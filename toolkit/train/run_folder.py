@@ -28,7 +28,8 @@ from toolkit.ethogram import Ethogram
 from toolkit.preprocess import Stream
 from toolkit.train.config import SHARED_KEYS, TrainConfig, differing_keys
 from toolkit.train.dataset import LabelledVideo, PreparedDataset
-from toolkit.train.networks import build_network
+from toolkit.train.initial import untrained_network
+from toolkit.train.pretrained import Pretrained
 
 CONFIG, SPLIT, METRICS, PROVENANCE, CHECKPOINT = (
     "config.json",
@@ -40,6 +41,23 @@ CONFIG, SPLIT, METRICS, PROVENANCE, CHECKPOINT = (
 STREAMS: tuple[Stream, ...] = ("rgb", "flow")
 
 _LIBRARIES = ("toolkit", "torch", "numpy", "opencv-contrib-python", "av")
+
+
+class PretrainedProvenance(BaseModel):
+    """The published weights that a network started from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """In the catalogue, or the file's."""
+    sha256: str
+    """Of the file."""
+    layout: str
+    """How its tensors were named and ordered."""
+    left: tuple[str, ...]
+    """``NAME: reason`` for each tensor that was not used."""
+    notes: tuple[str, ...]
+    """What else was done to the values."""
 
 
 class StreamProvenance(BaseModel):
@@ -58,6 +76,8 @@ class StreamProvenance(BaseModel):
     git_revision: str | None
     """Revision of the working directory, ``-dirty`` with uncommitted changes; None outside a repository."""
     seed: int
+    pretrained: PretrainedProvenance | None = None
+    """The published weights that the network started from; None for random ones."""
     versions: dict[str, str]
     """Libraries that took part."""
 
@@ -123,6 +143,7 @@ def write_stream(
     data: PreparedDataset,
     split: tuple[Sequence[LabelledVideo], Sequence[LabelledVideo]],
     metrics: Sequence[EpochMetrics],
+    weights: Pretrained | None,
 ) -> None:
     """Write a trained stream's files into an existing folder."""
     training, held_out = split
@@ -144,11 +165,20 @@ def write_stream(
         flow_implementation=data.videos[0].prepared.implementation,
         git_revision=_git_revision(),
         seed=config.seed,
+        pretrained=_pretrained(weights),
         versions=library_versions(),
     )
     (folder / PROVENANCE).write_text(provenance.model_dump_json(indent=2) + "\n")
-    weights = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    torch.save({"format": 1, "stream": stream, "epoch": len(metrics), "state_dict": weights}, folder / CHECKPOINT)
+    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
+    torch.save({"format": 1, "stream": stream, "epoch": len(metrics), "state_dict": state}, folder / CHECKPOINT)
+
+
+def _pretrained(weights: Pretrained | None) -> PretrainedProvenance | None:
+    if weights is None:
+        return None
+    return PretrainedProvenance(
+        name=weights.name, sha256=weights.sha256, layout=weights.layout, left=weights.left, notes=weights.notes
+    )
 
 
 def load_run(path: Path) -> Run:
@@ -195,12 +225,7 @@ def load_stream(folder: Path, stream: Stream) -> TrainedStream:
         checkpoint: dict[str, Any] = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
         if checkpoint["stream"] != stream:
             raise ValueError(f"checkpoint of stream {checkpoint['stream']}")
-        network = build_network(
-            config.architecture,
-            channels=config.stream_input(stream).channels,
-            classes=len(ethogram),
-            dropout=config.dropout,
-        )
+        network = untrained_network(config, stream, len(ethogram))
         network.load_state_dict(checkpoint["state_dict"])
     except (OSError, ValueError, KeyError, RuntimeError, ValidationError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -17,6 +17,7 @@ from toolkit.train.dataset import PreparedDataset, check_behaviours, prepare_dat
 from toolkit.train.evaluation import predict_videos, save_predictions
 from toolkit.train.finetune import train_stream
 from toolkit.train.golden import write_golden_frames
+from toolkit.train.initial import with_weights_preprocessing
 from toolkit.train.progress import OnProgress, silent
 from toolkit.train.run_folder import EpochMetrics, load_stream, write_stream
 from toolkit.train.scores import Evaluation, evaluation_of, write_report
@@ -88,6 +89,7 @@ def train(
         With every video that cannot be used.
     """
     check_new_run(run, config.streams, overwrite=overwrite)
+    config = with_weights_preprocessing(config)
     on_progress = on_progress or silent
     data = prepare_dataset(dataset, config, cache=cache, workers=workers, on_progress=on_progress)
     part = "the data set" if not held_out_groups else f"the training part (without {', '.join(held_out_groups)})"
@@ -131,8 +133,9 @@ def train_run(
     metrics = {}
     for stream in config.streams:
         with atomic_directory(run / stream, overwrite=overwrite) as folder:
-            network, rows = train_stream(data.split(held_out_groups)[0], data, stream, config, on_progress)
-            write_stream(folder, stream, network, config, data, data.split(held_out_groups), rows)
+            split = data.split(held_out_groups)
+            network, rows, weights = train_stream(split[0], data, stream, config, on_progress)
+            write_stream(folder, stream, network, config, data, split, rows, weights)
         metrics[stream] = tuple(rows)
     return metrics
 

@@ -99,9 +99,13 @@ def pretrained_input(
     source: str | Path, stream: Stream, *, resize: int, crop: int, bound_px: float = 20.0
 ) -> StreamInput:
     """Return the preprocessing that weights were trained with, at our sizes; a catalogue name reads no file."""
+    return read_facts(source).stream_input(stream, resize, crop, bound_px)
+
+
+def read_facts(source: str | Path) -> InputFacts:
+    """Return how the input looked while weights were trained; a catalogue name reads no file."""
     entry = CATALOGUE.get(str(source))
-    facts = entry.facts if entry else read_weights(source).facts
-    return facts.stream_input(stream, resize, crop, bound_px)
+    return entry.facts if entry else read_weights(source).facts
 
 
 def load_pretrained(
