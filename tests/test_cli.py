@@ -43,7 +43,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
     assert set(commands()) == {
         *("synth", "train", "crossval", "export", "build-engine", "label", "report", "doctor"),
         *("cage init", "cage check", "cage run"),
-        "flow show",
+        *("flow show", "flow extract"),
         *("weights list", "weights get", "weights inspect"),
     }
 

@@ -11,9 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import WriteVideo
+from tests.train.conftest import BEHAVIOURS, write_squares
+from toolkit.annotations import load_dataset
 from toolkit.cli import app
 from toolkit.errors import ConfigError, VideoError
 from toolkit.flow import select
+from toolkit.train.config import train_config
+from toolkit.train.dataset import prepare_dataset
 
 COMMON = ["--flow", "opencv", "--flow-parameters", "fast"]
 
@@ -77,10 +81,37 @@ def test_training_says_that_flow_will_be_slow(
     def fail(_parameters: object) -> None:
         raise FlowError("fast CPU flow was not built.")
 
-    names = ("config", "architecture", "epochs", "batch", "seed", "flow_parameters", "stream", "fps", "aspect")
-    options = dict.fromkeys((*names, "working_size", "roi", "flow"))
+    names = (
+        "config",
+        "preset",
+        "architecture",
+        "epochs",
+        "batch",
+        "seed",
+        "flow_parameters",
+        "stream",
+        "fps",
+        "aspect",
+    )
+    options = dict.fromkeys((*names, "working_size", "roi", "flow", "head", "pretrained"))
     monkeypatch.setattr(select, "CpuFlow", fail)
     assert _train_config(options).flow_by == "auto"
     assert "warning: flow: OpenCV's TV-L1 runs" in capfd.readouterr().err
     assert _train_config(options | {"flow": "opencv"}).flow_by == "opencv"
     assert capfd.readouterr().err == ""
+
+
+def test_extracted_flow_is_what_training_uses(tmp_path: Path) -> None:
+    write_squares(tmp_path / "data", 2)
+    command = ["flow", "extract", str(tmp_path / "data"), "--flow-parameters", "fast", "--working-size", "64x48"]
+    command += ["--behaviours", ",".join(BEHAVIOURS)]
+    first = CliRunner().invoke(app, [*command, "--fps", "15", "--workers", "1"])
+    assert first.exit_code == 0, first.output
+    assert "2 of 2 videos" in first.output
+    again = CliRunner().invoke(app, [*command, "--fps", "15"])
+    assert "all 2 videos were prepared before" in again.output
+    settings = {"flow": "fast", "geometry": {"width": 64, "height": 48, "fps": 15}, "architecture": "r2plus1d-small"}
+    data = prepare_dataset(load_dataset(tmp_path / "data", behaviours=BEHAVIOURS), train_config(settings), workers=0)
+    assert data.preparation.computed == 0
+    other = CliRunner().invoke(app, [*command, "--fps", "30", "--workers", "1"])
+    assert "2 of 2 videos" in other.output

@@ -41,6 +41,7 @@ app.add_typer(published, name="weights")
 
 flows = typer.Typer(help="Optical flow by itself.", no_args_is_help=True)
 flows.command()(flow.show)
+flows.command()(flow.extract)
 app.add_typer(flows, name="flow")
 
 

@@ -1,4 +1,4 @@
-"""`toolkit flow`: optical flow by itself, to look at."""
+"""`toolkit flow`: optical flow by itself, to look at or ahead of training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.options import FlowOption, one_of, whole_numbers
+from toolkit.cli.options import FlowOption, Workers, one_of, whole_numbers
 from toolkit.terminal import out, print_warning, progress_bars
 
 
@@ -49,3 +49,48 @@ def show(
                 on_progress=lambda done, total: advance("flow", done, total, "frames"),
             )
     out.print(f"{picture}: {estimator.implementation}, parameters {parameters.name}", soft_wrap=True)
+
+
+def extract(
+    dataset: Annotated[Path, typer.Argument(help="Data set, as for `toolkit train`.")],
+    flow: FlowOption = "auto",
+    flow_parameters: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
+    working_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in px before flow.")] = "320x240",
+    fps: Annotated[float, typer.Option(help="Frames per second of clips.")] = 30.0,
+    behaviours: Annotated[str | None, typer.Option(help="The ethogram, comma-separated, in order.")] = None,
+    workers: Workers = 2,
+) -> None:
+    """Decode a data set's videos and compute their flow, once for all trainings with the same settings.
+
+    `toolkit train` and `crossval` do the same when they start. Run it again after an interruption: finished videos are
+    kept.
+
+    Example: [bold]toolkit flow extract data --workers 8[/]
+    """
+    from toolkit.annotations import load_dataset
+    from toolkit.flow import PARAMETER_SETS
+    from toolkit.flow.select import FLOW_CHOICES
+    from toolkit.train.config import train_config
+    from toolkit.train.dataset import CACHE, prepare_dataset
+    from toolkit.train.runs import preparation_line
+
+    width, height = whole_numbers("--working-size", working_size.replace("x", ","), 2)
+    settings = train_config(
+        {
+            "flow": one_of("--flow-parameters", flow_parameters, tuple(PARAMETER_SETS)),
+            "flow_by": one_of("--flow", flow, FLOW_CHOICES),
+            "geometry": {"width": width, "height": height, "fps": fps},
+        },
+        "settings of flow",
+    )
+    with progress_bars() as advance:
+        prepared = prepare_dataset(
+            load_dataset(dataset, behaviours=behaviours.split(",") if behaviours else None),
+            settings,
+            workers=workers,
+            on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
+        )
+    out.print(preparation_line(prepared.preparation, settings), soft_wrap=True, markup=False)
+    store = dataset / CACHE
+    held = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    out.print(f"store: {store}, {held / 1e9:.2f} GB", soft_wrap=True)

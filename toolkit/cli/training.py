@@ -32,6 +32,9 @@ WorkingSize = Annotated[
 Fps = Annotated[float | None, typer.Option(help="Frames per second of clips. (default: 30)")]
 Roi = Annotated[str | None, typer.Option(help="Region of interest in the videos: X,Y,WIDTH,HEIGHT in px.")]
 Aspect = Annotated[str | None, typer.Option(help="Other shapes of picture: refuse, stretch, pad. (default: refuse)")]
+Preset = Annotated[
+    str | None, typer.Option(help="Recipe for what nothing else says: paper (the authors' schedule). (default: none)")
+]
 Weights = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,6 +69,7 @@ def train(
     fps: Fps = None,
     roi: Roi = None,
     aspect: Aspect = None,
+    preset: Preset = None,
     pretrained: Weights = None,
     head: HeadChoice = None,
     epochs: Epochs = None,
@@ -113,6 +117,7 @@ def crossval(
     fps: Fps = None,
     roi: Roi = None,
     aspect: Aspect = None,
+    preset: Preset = None,
     pretrained: Weights = None,
     head: HeadChoice = None,
     epochs: Epochs = None,
@@ -185,10 +190,13 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
     from toolkit.train.config import TrainConfig, read_train_config, train_config
 
     base = read_train_config(options["config"]) if options["config"] else TrainConfig()
-    values = base.model_dump()
-    for key in ("architecture", "epochs", "batch", "seed"):
+    # Only what was said, so that a preset can fill in the rest.
+    values = base.model_dump(exclude_unset=True)
+    for key in ("architecture", "preset", "epochs", "batch", "seed"):
         if options[key] is not None:
             values[key] = options[key]
+            for settings in values.get("per_stream", {}).values():
+                settings.pop(key, None)
     if options["flow_parameters"] is not None:
         values["flow"] = options["flow_parameters"]
     if options["flow"] is not None:
@@ -201,15 +209,16 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
     for source in options["pretrained"] or ():
         name, _, path = source.partition("=")
         named = name in ("rgb", "flow") and path
-        values["pretrained"] |= {name: path} if named else dict.fromkeys(values["streams"], source)
+        streams = (name,) if named else values.get("streams", base.streams)
+        values.setdefault("pretrained", {}).update(dict.fromkeys(streams, path if named else source))
     for key in ("fps", "aspect"):
         if options[key] is not None:
-            values["geometry"][key] = options[key]
+            values.setdefault("geometry", {})[key] = options[key]
     if options["working_size"] is not None:
         width, height = whole_numbers("--working-size", options["working_size"].replace("x", ","), 2)
-        values["geometry"] |= {"width": width, "height": height}
+        values.setdefault("geometry", {}).update(width=width, height=height)
     if options["roi"] is not None:
-        values["geometry"]["roi"] = whole_numbers("--roi", options["roi"], 4)
+        values.setdefault("geometry", {})["roi"] = whole_numbers("--roi", options["roi"], 4)
     settings = train_config(values, "training settings")
     parameters = settings.recipe().parameters
     if parameters and (reason := why_not_fast(settings.flow_by, parameters)):

@@ -153,7 +153,7 @@ def _check_same_method(trained: Run, evaluation: Evaluation, crossval: Path) -> 
     if evaluation.behaviours != trained.ethogram.names:
         faults.append(f"behaviours: {', '.join(evaluation.behaviours)}, not {', '.join(trained.ethogram.names)}")
     for stream, part in trained.streams.items():
-        differing = differing_keys(part.config, evaluation.config)
+        differing = differing_keys(part.config, evaluation.config.of(stream))
         faults += [f"{stream}: {fault}" for fault in differing if fault.split(":")[0] not in _FREE_KEYS]
         if stream not in evaluation.config.streams:
             faults.append(f"{stream}: was not cross-validated")

@@ -15,6 +15,7 @@ from toolkit.flow import PARAMETER_SETS, FlowChoice, FlowEncoding
 from toolkit.flow.store import FlowRecipe
 from toolkit.preprocess import Stream, StreamInput, WorkingGeometry, flow_input, rgb_input
 from toolkit.train.networks import ARCHITECTURES, Head
+from toolkit.train.presets import with_preset
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,8 +65,10 @@ class TrainConfig(BaseModel):
     """Learning rate at the start."""
     final_learning_rate: float = Field(default=5e-5, gt=0, le=10)
     """Learning rate at the end."""
-    schedule: Literal["exponential", "cosine"] = "exponential"
-    """Course of the learning rate from start to end, step by step."""
+    schedule: Literal["exponential", "cosine", "steps"] = "exponential"
+    """Course of the learning rate from start to end, step by step; ``steps`` follows `learning_rate_steps` instead."""
+    learning_rate_steps: tuple[tuple[int, float], ...] = ()
+    """(optimiser steps done, learning rate from then on), rising in steps; only with schedule ``steps``."""
     warm_up: float = Field(default=0.0, ge=0, lt=1)
     """Fraction of the steps over which the learning rate first rises linearly from zero (not in the paper)."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
@@ -80,7 +83,11 @@ class TrainConfig(BaseModel):
     clips_per_epoch: int = Field(default=1000, ge=1)
     """Training clips per epoch where sampling is ``balanced``."""
     flip: float = Field(default=0.5, ge=0, le=1)
-    """Probability of a horizontal flip, which negates flow's horizontal channel (ours, not the authors')."""
+    """Probability of a horizontal flip."""
+    flip_flow: Literal["negate", "as-published"] = "negate"
+    """What a flip does to flow's horizontal channel: it is negated, as motion is, or left as in the authors' code."""
+    per_stream: dict[Stream, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of one stream that differ from the above: any of `PER_STREAM_KEYS`."""
     evaluation_stride: int = Field(default=1, ge=1)
     """Evaluate every n-th labelled frame of a held-out video (paper: every frame)."""
     evaluation_batch: int = Field(default=32, ge=1, le=4096)
@@ -100,6 +107,16 @@ class TrainConfig(BaseModel):
             raise ValueError(f'streams must be ["rgb"], ["flow"] or ["rgb", "flow"], found {list(self.streams)}')
         if self.head == "stacked" and set(self.streams) - set(self.pretrained):
             raise ValueError('head = "stacked" keeps a published classifier: name pretrained weights for every stream')
+        for stream, settings in self.per_stream.items():
+            if unknown := sorted(set(settings) - set(PER_STREAM_KEYS)):
+                raise ValueError(
+                    f"per_stream.{stream}: expected any of {', '.join(PER_STREAM_KEYS)}; found {', '.join(unknown)}"
+                )
+        for stream in self.per_stream:
+            self.of(stream)
+        starts = [start for start, _ in self.learning_rate_steps]
+        if starts != sorted(set(starts)) or any(rate <= 0 for _, rate in self.learning_rate_steps):
+            raise ValueError("learning_rate_steps must rise in steps, and every learning rate must be positive")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"std must be positive, found {list(self.std)}")
         if self.final_learning_rate > self.learning_rate:
@@ -107,6 +124,13 @@ class TrainConfig(BaseModel):
         if self.crop_px > self.resize_px:
             raise ValueError(f"crop ({self.crop_px}) must not exceed resize ({self.resize_px})")
         return self
+
+    def of(self, stream: Stream) -> TrainConfig:
+        """Return the settings of one stream, `per_stream` resolved."""
+        if not self.per_stream:
+            return self
+        values = {**self.model_dump(exclude={"per_stream"}), **self.per_stream.get(stream, {})}
+        return TrainConfig.model_validate(values)
 
     @property
     def resize_px(self) -> int:
@@ -131,20 +155,25 @@ class TrainConfig(BaseModel):
         return FlowRecipe(geometry=self.geometry, parameters=parameters, encoding=self.encoding)
 
 
+PER_STREAM_KEYS = ("epochs", "batch", "learning_rate", "final_learning_rate", "schedule", "learning_rate_steps")
+"""Keys that `TrainConfig.per_stream` may set."""
+
 SHARED_KEYS = ("architecture", "geometry", "clip", "flow", "encoding", "resize", "crop")
 """Keys in which the two streams of one bundle must agree; the others may differ, as they do in the authors' code."""
 
 
 def train_config(values: Mapping[str, Any], source: str = "configuration") -> TrainConfig:
-    """Return the configuration of these values.
+    """Return the configuration of these values; ``preset`` among them names a recipe of `presets`.
 
     Raises
     ------
     ConfigError
         With every unknown key and wrong value; `source` says where they came from.
     """
+    values = dict(values)
+    preset = values.pop("preset", None)
     try:
-        return TrainConfig.model_validate(dict(values))
+        return TrainConfig.model_validate(with_preset(preset, values) if preset is not None else values)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc'])) or 'all'}: {_sentence(fault)}" for fault in error.errors()]
         raise_faults(ConfigError, f"{source} cannot be used", faults)

@@ -183,6 +183,8 @@ def fill_training_clip(
         else:
             image = _stream_image(video, int(index), spec, config.encoding)
             spec.network_frame(image, out[:, position], corner=(y, x), mirror=mirror)
+            if mirror and spec.stream == "flow" and config.flip_flow == "as-published":
+                out[0, position] *= -1
 
 
 def evaluation_clips(

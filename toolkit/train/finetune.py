@@ -146,6 +146,9 @@ def learning_rate_factor(step: int, steps: int, config: TrainConfig) -> float:
         return (step + 1) / (rising + 1)
     last = config.final_learning_rate / config.learning_rate
     course = min(1.0, (step - rising) / max(1, steps - 1 - rising))
+    if config.schedule == "steps":
+        passed = [rate for start, rate in config.learning_rate_steps if start <= step]
+        return (passed[-1] if passed else config.learning_rate) / config.learning_rate
     if config.schedule == "exponential":
         return float(last**course)
     return last + (1 - last) * (1 + math.cos(math.pi * course)) / 2

@@ -134,8 +134,9 @@ def train_run(
     for stream in config.streams:
         with atomic_directory(run / stream, overwrite=overwrite) as folder:
             split = data.split(held_out_groups)
-            network, rows, weights = train_stream(split[0], data, stream, config, on_progress)
-            write_stream(folder, stream, network, config, data, split, rows, weights)
+            settings = config.of(stream)
+            network, rows, weights = train_stream(split[0], data, stream, settings, on_progress)
+            write_stream(folder, stream, network, settings, data, split, rows, weights)
         metrics[stream] = tuple(rows)
     return metrics
 
