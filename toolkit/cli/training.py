@@ -181,7 +181,10 @@ def _dataset(folder: Path, behaviours: str | None, group: str | None) -> Annotat
     from toolkit.annotations import load_dataset
 
     names = [name.strip() for name in behaviours.split(",")] if behaviours else None
-    return load_dataset(folder, behaviours=names, group_pattern=group)
+    dataset = load_dataset(folder, behaviours=names, group_pattern=group)
+    if dataset.skipped:
+        print_warning(f"{len(dataset.skipped)} files of {folder} are left out: {'; '.join(dataset.skipped[:5])}")
+    return dataset
 
 
 def _train_config(options: dict[str, Any]) -> TrainConfig:

@@ -1,10 +1,11 @@
-"""Labelled intervals of videos, and the two forms in which a data set folder holds them.
+"""Labelled intervals of videos, and the three forms in which a data set folder holds them.
 
 - ``annotations.csv`` beside the videos, one interval a row: ``video,start_frame,stop_frame,behaviour`` or, in seconds,
   ``video,start_s,stop_s,behaviour``. The header says the unit. Intervals are half-open and do not overlap; frames in
   none of them are unlabelled.
 - ``<behaviour>/<video>_<...>.<ext>``: every file is a clip of one behaviour, cut from the video that it names, as in
   the clipped database of Jhuang et al. 2010. Every clip is a segment of its own.
+- ``<video>_<behaviour>_<number>.<ext>`` in one folder: the clipped database as published.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.annotations.clipped import NamedClip, named_clips
 from toolkit.errors import AnnotationError, DatasetError, VideoError, raise_faults
 from toolkit.ethogram import MOUSE_HOME_CAGE, Ethogram, ethogram_from_names
 from toolkit.frames import count_frames, probe
@@ -72,6 +74,8 @@ class AnnotatedDataset:
     root: Path
     ethogram: Ethogram
     videos: tuple[AnnotatedVideo, ...]
+    skipped: tuple[str, ...] = ()
+    """``FILE: reason`` for each video that was left out."""
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -87,19 +91,20 @@ def load_dataset(
     Parameters
     ----------
     folder
-        Holds ``annotations.csv``, or one folder per behaviour.
+        Holds ``annotations.csv``, or one folder per behaviour, or clips named as in the clipped database
+        (``video5_groom_163.mpg``).
     behaviours
-        The ethogram's names in order. By default the eight of the home cage for ``annotations.csv``, and the
-        folders' names otherwise.
+        The ethogram's names in order. By default the eight of the home cage for ``annotations.csv``, and those that
+        were found otherwise.
     group_pattern
         Regular expression with one group, searched in each video's path relative to `folder`; what the group
         matches is held out together, e.g. ``(animal[0-9]+)``. By default the video's file name without its suffix,
-        and in the folder layout what precedes the first underscore.
+        and of clips what precedes the first underscore.
 
     Raises
     ------
     DatasetError
-        If the folder holds neither form, or the pattern matches a video's name nowhere.
+        If the folder holds none of these, or the pattern matches a video's name nowhere.
     AnnotationError
         With every fault found: unknown behaviours, missing videos, negative, empty, overlapping or too long
         intervals.
@@ -108,16 +113,23 @@ def load_dataset(
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder. Expected a data set: videos and {ANNOTATIONS}.")
+    skipped: list[str] = []
     if (folder / ANNOTATIONS).is_file():
         ethogram = ethogram_from_names(behaviours) if behaviours else MOUSE_HOME_CAGE
         videos = _videos_of_table(folder, ethogram, group_pattern)
+    elif (found := named_clips(_clips(folder)))[0]:
+        clips, skipped = found
+        present = {clip.behaviour for clip in clips}
+        # A name that is none of the eight is more likely misspelt than a ninth.
+        ethogram = ethogram_from_names(behaviours or _in_order(present & set(MOUSE_HOME_CAGE.names) or present))
+        videos = _videos_of_clips(clips, folder, ethogram, group_pattern)
     else:
         names = behaviours or _behaviour_folders(folder)
         ethogram = ethogram_from_names(names)
         videos = _videos_of_layout(folder, ethogram, group_pattern)
     if not videos:
         raise DatasetError(f"{folder}: no annotated video. Expected at least one row or one clip.")
-    return AnnotatedDataset(folder, ethogram, tuple(videos))
+    return AnnotatedDataset(folder, ethogram, tuple(videos), tuple(skipped))
 
 
 def intervals_from_labels(labels: NDArray[np.int8], ethogram: Ethogram) -> tuple[Interval, ...]:
@@ -220,12 +232,42 @@ def _behaviour_folders(folder: Path) -> list[str]:
     found = sorted(child.name for child in folder.iterdir() if child.is_dir() and _clips(child))
     if not found:
         raise DatasetError(
-            f"{folder}: not a data set. Expected {ANNOTATIONS}, or folders <behaviour>/<video>_<...>.<ext> "
-            f"with videos ({', '.join(VIDEO_SUFFIXES)})."
+            f"{folder}: not a data set. Expected {ANNOTATIONS}, folders <behaviour>/<video>_<...>.<ext>, or clips "
+            f"named like video5_groom_163.mpg ({', '.join(VIDEO_SUFFIXES)})."
         )
-    if set(found) <= set(MOUSE_HOME_CAGE.names):
-        return [name for name in MOUSE_HOME_CAGE.names if name in found]
-    return found
+    return _in_order(set(found))
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """Return the names in the home cage's order where it has all of them, else sorted."""
+    if names <= set(MOUSE_HOME_CAGE.names):
+        return [name for name in MOUSE_HOME_CAGE.names if name in names]
+    return sorted(names)
+
+
+def _videos_of_clips(
+    clips: Sequence[NamedClip], folder: Path, ethogram: Ethogram, group_pattern: str | None
+) -> list[AnnotatedVideo]:
+    faults: list[str] = []
+    videos = []
+    for clip in clips:
+        if clip.behaviour not in ethogram.names:
+            faults.append(f"{clip.path.name}: unknown behaviour{_guess(clip.behaviour, ethogram)}")
+            continue
+        group = _group(clip.path.relative_to(folder), group_pattern, clip.video)
+        videos += _whole_clip(clip.path, clip.behaviour, group, faults)
+    raise_faults(AnnotationError, f"{folder} cannot be used", faults)
+    return videos
+
+
+def _whole_clip(path: Path, behaviour: str, group: str, faults: list[str]) -> list[AnnotatedVideo]:
+    """Return the clip, all of whose frames show its behaviour, or none and a fault."""
+    try:
+        info, frames = probe(path), count_frames(path)
+    except VideoError as error:
+        faults.append(str(error))
+        return []
+    return [AnnotatedVideo(path, group, float(info.fps), frames, (Interval(0, frames, behaviour),))]
 
 
 def _videos_of_layout(folder: Path, ethogram: Ethogram, group_pattern: str | None) -> list[AnnotatedVideo]:
@@ -237,15 +279,8 @@ def _videos_of_layout(folder: Path, ethogram: Ethogram, group_pattern: str | Non
             faults.append(f"folder {child.name}: unknown behaviour{_guess(child.name, ethogram)}")
             continue
         for path in clips:
-            relative = path.relative_to(folder)
-            try:
-                info, frames = probe(path), count_frames(path)
-            except VideoError as error:
-                faults.append(str(error))
-                continue
-            group = _group(relative, group_pattern, path.stem.split("_")[0])
-            whole = Interval(0, frames, child.name)
-            videos.append(AnnotatedVideo(path, group, float(info.fps), frames, (whole,)))
+            group = _group(path.relative_to(folder), group_pattern, path.stem.split("_")[0])
+            videos += _whole_clip(path, child.name, group, faults)
     raise_faults(AnnotationError, f"{folder} cannot be used", faults)
     return videos
 
