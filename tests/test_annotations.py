@@ -1,4 +1,4 @@
-"""Data set folders: both forms, and every fault that a person can put into a table."""
+"""Data set folders of our own forms, and every fault that a person can put into a table."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def test_seconds_become_frames_by_the_video_s_rate(folder: Path) -> None:
         ("a.mp4,30,41,walk", "ends at frame 41, the video has 40"),
         ("a.mp4,18,25,walk", "rest and walk overlap in frames 18 to 20"),
         ("a.mp4,1.5,5,walk", "whole frames"),
+        ("a.mp4,5,25,walk", "walk and rest overlap in frames 10 to 20"),
         ("a.mp4,1,walk", "expected video, start, stop"),
     ],
 )
@@ -60,6 +61,38 @@ def test_a_fault_is_named_with_its_line(folder: Path, row: str, words: str) -> N
         load_dataset(folder)
     assert words in str(caught.value)
     assert "3" in str(caught.value)
+
+
+@pytest.mark.parametrize("time", ["nan", "inf"])
+def test_a_time_that_is_none_is_a_fault(folder: Path, time: str) -> None:
+    write_table(folder, f"a.mp4,0,{time},walk", unit="s")
+    with pytest.raises(AnnotationError, match="line 2: expected video, start, stop in seconds"):
+        load_dataset(folder)
+
+
+def test_an_interval_that_holds_two_others_overlaps_both(folder: Path) -> None:
+    write_table(folder, "a.mp4,0,30,rest", "a.mp4,5,10,walk", "a.mp4,20,25,eat")
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(folder)
+    assert "line 2 and line 3: rest and walk overlap in frames 5 to 10" in str(caught.value)
+    assert "line 2 and line 4: rest and eat overlap in frames 20 to 25" in str(caught.value)
+
+
+def test_synonyms_become_the_home_cage_s_names_unless_an_ethogram_is_given(folder: Path) -> None:
+    write_table(folder, "a.mp4,0,5,Rearing", "a.mp4,5,9,micro movement")
+    dataset = load_dataset(folder)
+    assert dataset.videos[0].intervals == (Interval(0, 5, "rear"), Interval(5, 9, "micro-movement"))
+    dataset = load_dataset(folder, behaviours=["Rearing", "micro-movement"])
+    assert dataset.videos[0].intervals == (Interval(0, 5, "Rearing"), Interval(5, 9, "micro-movement"))
+
+
+def test_an_unreadable_video_is_one_fault_among_others(folder: Path) -> None:
+    (folder / "c.mp4").write_bytes(b"no video")
+    write_table(folder, "c.mp4,0,5,walk", "a.mp4,0,50,walk")
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(folder)
+    assert str(caught.value).count("\n  - ") == 2
+    assert "c.mp4: not a readable video" in str(caught.value)
 
 
 def test_every_fault_is_reported_at_once(folder: Path) -> None:

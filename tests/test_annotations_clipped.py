@@ -33,7 +33,7 @@ def test_names_give_video_and_behaviour(write_video: WriteVideo, tmp_path: Path)
 def test_an_unknown_behaviour_is_named(write_video: WriteVideo, tmp_path: Path) -> None:
     write_video("clips/video1_eat_1.mp4", 20)
     write_video("clips/video1_eet_2.mp4", 20)
-    with pytest.raises(AnnotationError, match=r"video1_eet_2\.mp4: unknown behaviour \(did you mean 'eat'\?\)"):
+    with pytest.raises(AnnotationError, match=r"video1_eet_2\.mp4: unknown behaviour 'eet' \(did you mean 'eat'\?\)"):
         load_dataset(tmp_path / "clips")
 
 

@@ -44,6 +44,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
         *("synth", "train", "crossval", "export", "build-engine", "label", "report", "doctor"),
         *("cage init", "cage check", "cage run"),
         *("flow show", "flow extract"),
+        *("annotations check", "annotations convert"),
         *("weights list", "weights get", "weights inspect"),
     }
 

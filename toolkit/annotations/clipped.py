@@ -1,58 +1,46 @@
 """The clipped database of Jhuang et al. 2010 as published: one folder of clips whose names say video and behaviour.
 
 A name is ``video5_groom_163.mpg``: the video it was cut from, the behaviour, a number. Its distributions abbreviate
-behaviours differently, hence the synonyms.
+behaviours differently, hence the synonyms in `names`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from toolkit.annotations.checks import group_of, videos_in
+from toolkit.annotations.clip_folders import whole_clip
+from toolkit.annotations.contract import Form, Reading, Request
+from toolkit.annotations.names import ethogram_of, our_name, unknown
 
 _NAME = re.compile(r"(?P<video>video\d+)_(?P<behaviour>.+)_(?P<number>\d+)", re.IGNORECASE)
 
-SYNONYMS = {
-    "dr": "drink",
-    "dri": "drink",
-    "drinking": "drink",
-    "eating": "eat",
-    "gr": "groom",
-    "grooming": "groom",
-    "hanging": "hang",
-    "head": "micro-movement",
-    "micro": "micro-movement",
-    "micromove": "micro-movement",
-    "micromovement": "micro-movement",
-    "mm": "micro-movement",
-    "mmove": "micro-movement",
-    "rearing": "rear",
-    "resting": "rest",
-    "walking": "walk",
-}
-"""Names in the database, without signs between words, and ours."""
+
+def _find(folder: Path) -> list[Path]:
+    return [path for path in videos_in(folder) if _NAME.fullmatch(path.stem)]
 
 
-@dataclass(frozen=True, slots=True)
-class NamedClip:
-    """What a clip's name says."""
-
-    path: Path
-    video: str
-    """The video that it was cut from: held out together."""
-    behaviour: str
-    """Our name where the name is a synonym, else as found."""
-
-
-def named_clips(paths: Iterable[Path]) -> tuple[list[NamedClip], list[str]]:
-    """Return the clips with names like the database's, and why each other file was skipped."""
-    clips, skipped = [], []
-    for path in paths:
+def _read(request: Request, files: list[Path]) -> Reading:
+    clips = []
+    for path in files:
         match = _NAME.fullmatch(path.stem)
-        if match is None:
-            skipped.append(f"{path.name}: not named like video5_groom_163{path.suffix}")
+        if match:
+            # The database's own names are synonyms also where the user orders the ethogram.
+            clips.append((path, match["video"].lower(), our_name(match["behaviour"], None)))
+    reading = Reading(ethogram_of(request.behaviours, {behaviour for _, _, behaviour in clips}))
+    reading.skipped += [
+        f"{path.name}: not named like video5_groom_163{path.suffix}"
+        for path in videos_in(request.folder)
+        if path not in files
+    ]
+    for path, video, behaviour in clips:
+        if behaviour not in reading.ethogram.names:
+            reading.faults.append(f"{path.name}: {unknown(behaviour, reading.ethogram)}")
             continue
-        found = match["behaviour"].lower()
-        clips.append(NamedClip(path, match["video"].lower(), SYNONYMS.get(re.sub(r"[-_ ]", "", found), found)))
-    return clips, skipped
+        group = group_of(path, request, video)
+        reading.videos += whole_clip(path, behaviour, group, reading.faults)
+    return reading
+
+
+CLIPPED = Form("the clipped database", _find, _read)

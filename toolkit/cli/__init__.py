@@ -9,6 +9,9 @@ import typer
 
 from toolkit import __version__
 from toolkit.cli import cage, data, engines, flow, machine, recorded, training, weights
+
+# Not the module itself: its name here is that of the __future__ import.
+from toolkit.cli.annotations import check, convert
 from toolkit.errors import ToolkitError
 from toolkit.terminal import out, print_error
 
@@ -32,6 +35,11 @@ cages.command()(cage.init)
 cages.command()(cage.check)
 cages.command()(cage.run)
 app.add_typer(cages, name="cage")
+
+labels = typer.Typer(help="Annotations of a data set: check them, convert them.", no_args_is_help=True)
+labels.command()(check)
+labels.command()(convert)
+app.add_typer(labels, name="annotations")
 
 published = typer.Typer(help="Published weights to start a training from.", no_args_is_help=True)
 published.command("list")(weights.list_weights)
