@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from tests.conftest import WriteVideo
 from toolkit.annotations import UNLABELLED, Interval, intervals_from_labels, load_dataset
+from toolkit.annotations.names import SYNONYMS
 from toolkit.errors import AnnotationError, DatasetError
 from toolkit.ethogram import MOUSE_HOME_CAGE, ethogram_from_names
 
@@ -155,3 +157,27 @@ def test_labels_and_intervals_are_each_other_s_inverse() -> None:
         Interval(7, 8, "b"),
     )
     assert intervals_from_labels(np.array([], dtype=np.int8), ethogram) == ()
+
+
+def documented(first_line: str) -> str:
+    """Return the example in docs/annotations.md that begins with this line."""
+    text = (Path(__file__).parents[1] / "docs" / "annotations.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```", text, flags=re.M | re.S)
+    return next(block for block in blocks if block.startswith(first_line))
+
+
+def test_the_documented_examples_are_read(write_video: WriteVideo, tmp_path: Path) -> None:
+    write_video("frames/m1.mp4", 4, fps=25)
+    (tmp_path / "frames" / "m1_labels.csv").write_text(documented(",background"))
+    assert load_dataset(tmp_path / "frames").videos[0].intervals == (Interval(0, 1, "rest"), Interval(1, 2, "groom"))
+    for kind, column in (("bouts", "FPS (frame/s)"), ("changes", "FPS")):
+        write_video(f"{kind}/m1.mp4", 100, fps=25)
+        (tmp_path / kind / "events.csv").write_text(documented(f"Observation id,Media file name,{column},"))
+        assert load_dataset(tmp_path / kind).videos[0].intervals == (Interval(0, 25, "rest"),)
+
+
+@pytest.mark.parametrize("name", sorted(SYNONYMS))
+def test_the_documented_synonyms_are_those_that_are_known(name: str) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "annotations.md").read_text()
+    (others,) = re.findall(rf"^\| {SYNONYMS[name]} \| (.*) \|$", text, flags=re.M)
+    assert name in others.replace("self-", "self").split(", ")

@@ -153,13 +153,14 @@ def test_several_observations_in_one_file_and_a_video_in_none(folder: Path, writ
     write_video("data/m3.mp4", 50, fps=25)
     second = {"id": "obs 2", "media": "m2.mp4", "length": "2.000"}
     live = {"id": "obs 3", "media": "NA", "length": "NA", "fps": "NA", "type": "Live observation"}
-    rows = [new_row("walk", "0", "1"), new_row("eat", "0", "2", **second), new_row("eat", "0", "9", **live)]
+    rows = [new_row("walk", "0", "1"), new_row("eat", "0", "2", **second), new_row("rear", "0", "9", **live)]
     write(folder, "all.csv", NEW_AGGREGATED, *rows)
     dataset = load_dataset(folder)
     assert [(v.group, v.intervals) for v in dataset.videos] == [
         ("m1", (Interval(0, 25, "walk"),)),
         ("m2", (Interval(0, 50, "eat"),)),
     ]
+    assert dataset.ethogram.names == ("eat", "walk")
     assert dataset.skipped == (
         "all.csv line 4: observation 'obs 3' is not of a video (live)",
         "m3.mp4: in no export",

@@ -34,15 +34,20 @@ def project(write_video: WriteVideo, tmp_path: Path) -> Path:
 
 def test_check_says_what_there_is(project: Path) -> None:
     lines = [line.split() for line in run("check", project).splitlines()]
-    assert lines[0] == ["video", "group", "frames", "fps", "labelled", "s", "groom", "rest"]
-    assert lines[1] == ["m1.mp4", "m1", "40", "20.000", "1.5", "1", "2"]
+    assert lines[0] == ["video", "group", "frames", "fps", "labelled", "bouts"]
+    assert lines[1] == ["m1.mp4", "m1", "40", "20.000", "1.5", "s", "groom", "1,", "rest", "2"]
     said = [" ".join(line) for line in lines[2:]]
     assert said == [
-        "total: 1 videos in 1 groups, 1.5 s labelled of 2.0 s",
+        "total: videos 1, groups 1, labelled 1.5 s of 2.0 s",
         "groom: 0.5 s (33.3 %), bouts 1",
         "rest: 1.0 s (66.7 %), bouts 2",
         "skipped: m2.mp4: no m2_labels.csv beside it",
     ]
+
+
+def test_check_shows_every_number_whatever_the_terminal_s_width(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert "20.000  1.5 s     groom 1, rest 2" in run("check", project)
 
 
 def test_check_fails_with_every_fault_and_no_traceback(project: Path) -> None:

@@ -41,7 +41,8 @@ def _find(folder: Path) -> list[Path]:
 def _read(request: Request, files: list[Path]) -> Reading:
     faults: list[str] = []
     observations = [events for path in files for events in _observations(path, request, faults)]
-    states = {event.behaviour for events in observations for event in events if event.kind != "POINT"}
+    rows = [event for events in observations for event in events]
+    states = {event.behaviour for event in rows if event.kind != "POINT" and not event.source}
     reading = Reading(ethogram_of(request.behaviours, states or MOUSE_HOME_CAGE.names), faults=faults)
     first: dict[Path, Event] = {}
     for events in observations:

@@ -1,7 +1,7 @@
 """The tables that BORIS exports, whatever its version: the header found, the columns known by name.
 
-The format, from the exports in BORIS's own tests and the columns that it names (github.com/olivierfriard/BORIS,
-tests/files, versions 4 to 8) and from exports that users published. Nothing of BORIS's code is used.
+The format, from exports in BORIS's own tests (github.com/olivierfriard/BORIS, tests/files: before version 8), from the
+columns that its version 8 names, and from exports that users published. Nothing of BORIS's code is used.
 
 - *Aggregated events*: a row per bout, ``Start (s)``, ``Stop (s)``, ``Behavior type`` STATE or POINT.
 - *Tabular events*: a row per change, ``Time`` in seconds and START, STOP or POINT in ``Behavior type`` (8 and later)

@@ -15,7 +15,7 @@ from toolkit.ethogram import Ethogram
 from toolkit.frames import count_frames, probe
 
 MAX_RATE_DIFFERENCE = 0.0005
-"""An annotation's frame rate may differ from its video's by this share: rounding to 29.97 does, 29.97 for 30 does not."""
+"""An annotation's frame rate may differ from its video's by this share: enough for rounding, not for 29.97 and 30."""
 
 
 @dataclass(frozen=True, slots=True)

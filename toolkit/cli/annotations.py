@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from toolkit.cli.options import Overwrite, print_lines
-from toolkit.terminal import out, print_warning
+from toolkit.terminal import print_warning
 
 if TYPE_CHECKING:
-    from toolkit.annotations import AnnotatedDataset
+    from toolkit.annotations import AnnotatedDataset, AnnotatedVideo
 
 Folder = Annotated[Path, typer.Argument(help="Data set: ours, DeepEthogram's, BORIS's exports, or clips.")]
 Behaviours = Annotated[str | None, typer.Option(help="The ethogram, comma-separated, in order.")]
@@ -25,18 +26,14 @@ def check(folder: Folder, behaviours: Behaviours = None, group: Group = None) ->
     Example: [bold]toolkit annotations check data[/]
     """
     dataset = _dataset(folder, behaviours, group)
-    names = dataset.ethogram.names
-    table = Table(box=None)
-    table.add_column("video", no_wrap=True)
-    for title in ("group", "frames", "fps", "labelled s", *names):
-        table.add_column(title, justify="left" if title == "group" else "right")
-    for video in dataset.videos:
-        labelled = sum(i.stop_frame - i.start_frame for i in video.intervals)
-        bouts = [sum(i.behaviour == name for i in video.intervals) for name in names]
-        cells = (video.frames, f"{video.fps:.3f}", f"{labelled / video.fps:.1f}", *bouts)
-        table.add_row(_shown(video.path, folder), video.group, *map(str, cells))
-    # Never narrower than it needs: a number that is cut off is a wrong one.
-    out.print(table, width=max(out.width, out.measure(table).maximum), crop=False, no_wrap=True)
+    print_lines(
+        _columns(
+            [
+                ("video", "group", "frames", "fps", "labelled", "bouts"),
+                *(_row(video, folder) for video in dataset.videos),
+            ]
+        )
+    )
     print_lines(_totals(dataset))
     print_lines([f"skipped: {line}" for line in dataset.skipped])
 
@@ -71,8 +68,18 @@ def _dataset(folder: Path, behaviours: str | None, group: str | None) -> Annotat
     return load_dataset(folder, behaviours=names, group_pattern=group)
 
 
-def _shown(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+def _row(video: AnnotatedVideo, folder: Path) -> tuple[str, ...]:
+    labelled = sum(interval.stop_frame - interval.start_frame for interval in video.intervals)
+    bouts = Counter(interval.behaviour for interval in video.intervals)
+    said = ", ".join(f"{name} {count}" for name, count in sorted(bouts.items()))
+    name = os.path.relpath(video.path, folder)
+    return name, video.group, str(video.frames), f"{video.fps:.3f}", f"{labelled / video.fps:.1f} s", said
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    """Return the rows as lines of columns, however wide: a number that a terminal's width cuts off is a wrong one."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _totals(dataset: AnnotatedDataset) -> list[str]:
@@ -85,9 +92,9 @@ def _totals(dataset: AnnotatedDataset) -> list[str]:
             bouts[interval.behaviour] += 1
     whole = sum(video.frames / video.fps for video in dataset.videos)
     labelled = sum(seconds.values())
-    counts = f"{len(dataset.videos)} videos in {len(dataset.groups)} groups"
+    counts = f"videos {len(dataset.videos)}, groups {len(dataset.groups)}"
     return [
-        f"total: {counts}, {labelled:.1f} s labelled of {whole:.1f} s",
+        f"total: {counts}, labelled {labelled:.1f} s of {whole:.1f} s",
         *(
             f"  {name}: {seconds[name]:.1f} s ({100 * seconds[name] / labelled:.1f} %), bouts {bouts[name]}"
             for name in dataset.ethogram.names
