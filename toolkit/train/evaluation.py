@@ -104,7 +104,7 @@ def nearest_mean_colour(colours: NDArray[np.float64], means: NDArray[np.float64]
 
 def mean_colours(video: LabelledVideo) -> NDArray[np.float64]:
     """Return the (N, 3) mean RGB, 0 to 255, of every working frame."""
-    return np.stack([frame.mean(axis=(0, 1)) for frame in video.prepared.frames])
+    return video.prepared.mean_colours
 
 
 def save_predictions(folder: Path, predictions: Sequence[VideoPredictions]) -> None:

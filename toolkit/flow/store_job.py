@@ -1,0 +1,187 @@
+"""Preparing videos for the flow store: one video, and many of them in processes.
+
+Workers import neither torch nor anything of training, so that starting one is cheap.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from toolkit.errors import ToolkitError, VideoError, raise_faults
+from toolkit.files import atomic_write
+from toolkit.flow.contract import FlowEstimator, FlowParameters
+from toolkit.flow.encoding import FlowEncoding
+from toolkit.flow.store_file import StoreWriter
+from toolkit.frames import FrameRateGate, probe, read_frames
+from toolkit.preprocess import WorkingGeometry, grey_frame
+
+FORMAT = 2
+REPORT_EVERY_S = 0.2
+
+OnFrames = Callable[[int, int], None]
+"""Called with the source frames done and the source frames in all."""
+
+
+class FlowRecipe(BaseModel):
+    """What decides a working frame and its flow, but for the video."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    geometry: WorkingGeometry
+    """What frames are brought to before flow."""
+    parameters: FlowParameters | None
+    """TV-L1's parameters; None prepares frames only."""
+    encoding: FlowEncoding = FlowEncoding()
+    """How flow is quantised."""
+
+
+class StoreKey(BaseModel):
+    """What a store was made of; one of another key is stale."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    video_sha256: str
+    recipe: FlowRecipe
+    implementation: str | None
+    """`FlowEstimator.implementation`; None without flow."""
+
+
+@dataclass(frozen=True)
+class StoreJob:
+    """One video to prepare; it can be pickled."""
+
+    video: Path
+    key: StoreKey
+    estimator: Callable[[FlowParameters], FlowEstimator]
+    store: Path
+    """File to write."""
+
+
+def write_store(job: StoreJob, after_frame: Callable[[], None]) -> int:
+    """Prepare one video and return how many flow pairs that took; `after_frame` is called for every source frame."""
+    recipe = job.key.recipe
+    geometry, parameters = recipe.geometry, recipe.parameters
+    estimator = job.estimator(parameters) if parameters else None
+    gate = FrameRateGate(geometry.fps, float(probe(job.video).fps))
+    previous: NDArray[np.uint8] | None = None
+    with atomic_write(job.store) as beside, beside.open("wb") as file:
+        writer = StoreWriter(file, geometry.height, geometry.width)
+        for frame in read_frames(job.video):
+            after_frame()
+            if not gate.accept(frame.capture_time_ns):
+                continue
+            working = geometry.working_frame(frame.image)
+            writer.add_frame(working, frame.index)
+            if estimator is None:
+                continue
+            grey = grey_frame(working)
+            if previous is not None:
+                steps = recipe.encoding.encode(estimator.flow(previous, grey))
+                # The first frame has no predecessor: flow[0] = flow[1].
+                for _ in range(2 if writer.flow_fields == 0 else 1):
+                    writer.add_flow(steps)
+            previous = grey
+        if writer.frames == 1 and estimator is not None:
+            writer.add_flow(np.zeros((geometry.height, geometry.width, 2), dtype=np.int16))
+        writer.finish(job.key.model_dump_json())
+    return max(0, writer.frames - 1) if estimator is not None else 0
+
+
+def run_here(jobs: Sequence[StoreJob], total: int, on_progress: OnFrames | None) -> int:
+    """Run jobs in this process and return the flow pairs they took; `total` source frames are to come.
+
+    Raises
+    ------
+    VideoError
+        After the last job, with the fault of each that failed.
+    """
+    done = pairs = 0
+    faults = []
+
+    def after_frame() -> None:
+        nonlocal done
+        done += 1
+        if on_progress:
+            on_progress(done, total)
+
+    for job in jobs:
+        try:
+            pairs += write_store(job, after_frame)
+        except VideoError as error:
+            faults.append(str(error))
+    raise_faults(VideoError, f"{len(faults)} of {len(jobs)} videos could not be prepared", faults)
+    return pairs
+
+
+def run_in_processes(jobs: Sequence[StoreJob], workers: int, total: int, on_progress: OnFrames | None) -> int:
+    """Run jobs in processes, in this order, and return the flow pairs they took; see `run_here`."""
+    if not jobs:
+        return 0
+    # Spawned, not forked: a fork of a process with OpenCV's or torch's threads can hang.
+    context = get_context("spawn")
+    counter, stop = context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)), mp_context=context, initializer=_start_worker, initargs=(counter, stop, os.getpid())
+    )
+    try:
+        futures = [pool.submit(_work, job) for job in jobs]
+        waiting: set[Future[int]] = set(futures)
+        while waiting:
+            waiting = wait(waiting, timeout=REPORT_EVERY_S).not_done
+            if on_progress:
+                on_progress(counter.value, total)
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+    faults = [str(error) for future in futures if isinstance(error := future.exception(), VideoError)]
+    raise_faults(VideoError, f"{len(faults)} of {len(jobs)} videos could not be prepared", faults)
+    return sum(future.result() for future in futures)
+
+
+class _Stopped(ToolkitError):
+    """The preparation was stopped from outside."""
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(counter: Any, stop: Any, parent: int) -> None:
+    import signal
+
+    # Ctrl-C reaches the whole process group; the parent turns it into `stop`.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    _worker.update(counter=counter, stop=stop)
+    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+
+
+def _exit_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _work(job: StoreJob) -> int:
+    counter, stop = _worker["counter"], _worker["stop"]
+
+    def after_frame() -> None:
+        if stop.is_set():
+            raise _Stopped(f"{job.video}: preparation was stopped")
+        with counter.get_lock():
+            counter.value += 1
+
+    return write_store(job, after_frame)
