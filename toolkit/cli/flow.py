@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from toolkit.cli.options import FlowOption, Workers, one_of, whole_numbers
+from toolkit.cli.options import FlowOption, one_of, whole_numbers
 from toolkit.terminal import out, print_warning, progress_bars
 
 
@@ -58,14 +59,16 @@ def extract(
     working_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in px before flow.")] = "320x240",
     fps: Annotated[float, typer.Option(help="Frames per second of clips.")] = 30.0,
     behaviours: Annotated[str | None, typer.Option(help="The ethogram, comma-separated, in order.")] = None,
-    workers: Workers = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes and threads that decode and compute. (default: all cores)")
+    ] = None,
 ) -> None:
     """Decode a data set's videos and compute their flow, once for all trainings with the same settings.
 
     `toolkit train` and `crossval` do the same when they start. Run it again after an interruption: finished videos are
     kept.
 
-    Example: [bold]toolkit flow extract data --workers 8[/]
+    Example: [bold]toolkit flow extract data --flow-parameters paper[/]
     """
     from toolkit.annotations import load_dataset
     from toolkit.flow import PARAMETER_SETS
@@ -87,10 +90,14 @@ def extract(
         prepared = prepare_dataset(
             load_dataset(dataset, behaviours=behaviours.split(",") if behaviours else None),
             settings,
-            workers=workers,
+            workers=workers or len(os.sched_getaffinity(0)),
             on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
         )
     out.print(preparation_line(prepared.preparation, settings), soft_wrap=True, markup=False)
-    store = dataset / CACHE
-    held = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
-    out.print(f"store: {store}, {held / 1e9:.2f} GB", soft_wrap=True)
+    stored = prepared.preparation
+    out.print(
+        f"store: {dataset / CACHE}, {stored.stored_bytes / 1e9:.2f} GB of {stored.stored_footage_s / 60:.1f} min, "
+        f"{stored.bytes_per_hour / 1e9:.1f} GB per hour of video",
+        soft_wrap=True,
+        markup=False,
+    )

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from toolkit.errors import VideoError, raise_faults
 from toolkit.files import sha256_of_file
 from toolkit.flow.contract import FlowEstimator, FlowParameters
+from toolkit.flow.cuda import CudaFlow
 from toolkit.flow.select import best_cpu_flow
 from toolkit.flow.store_file import StoredArray, open_store
 from toolkit.flow.store_job import FlowRecipe, OnFrames, StoreJob, StoreKey, run_here, run_in_processes
@@ -111,7 +112,8 @@ def prepare(
     cache
         Folder of the stores, made if it is missing.
     workers
-        Processes, one video each at a time; 0 works in this process.
+        Processes, one video each at a time; those in excess of the videos become threads of the others. 0 works in
+        this process.
     estimator
         Makes the flow estimator in each worker; a class or a function of a module.
 
@@ -132,7 +134,8 @@ def prepare(
         }
         missing = [path for path in videos if _open(path, keys[path], cache) is None]
         lengths = {path: count_frames(path) for path in missing}
-        jobs = [StoreJob(path, keys[path], estimator, _store(path, cache)) for path in missing]
+        threads = _threads(workers, len(missing), estimator)
+        jobs = [StoreJob(path, keys[path], estimator, _store(path, cache), threads) for path in missing]
         # The longest first, so that no worker begins one while the others have run out of work.
         jobs.sort(key=lambda job: lengths[job.video], reverse=True)
         total = sum(lengths.values())
@@ -149,6 +152,11 @@ def prepare(
         elapsed_s=time.monotonic() - started_s,
         stored_footage_s=sum(len(video.frames) for video in prepared) / recipe.geometry.fps,
     )
+
+
+def _threads(workers: int, videos: int, estimator: Callable[[FlowParameters], FlowEstimator]) -> int:
+    # One thread keeps a GPU busy; more would each want a context of their own.
+    return 1 if videos == 0 or estimator is CudaFlow else max(1, workers // videos)
 
 
 def _checked_sources(videos: Sequence[Path], geometry: WorkingGeometry) -> dict[Path, VideoInfo]:

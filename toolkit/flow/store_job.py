@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -69,36 +71,64 @@ class StoreJob:
     estimator: Callable[[FlowParameters], FlowEstimator]
     store: Path
     """File to write."""
+    threads: int = 1
+    """Threads that compute flow; the result does not depend on their number."""
 
 
 def write_store(job: StoreJob, after_frame: Callable[[], None]) -> int:
     """Prepare one video and return how many flow pairs that took; `after_frame` is called for every source frame."""
-    recipe = job.key.recipe
-    geometry, parameters = recipe.geometry, recipe.parameters
-    estimator = job.estimator(parameters) if parameters else None
-    gate = FrameRateGate(geometry.fps, float(probe(job.video).fps))
-    previous: NDArray[np.uint8] | None = None
+    geometry, parameters = job.key.recipe.geometry, job.key.recipe.parameters
     with atomic_write(job.store) as beside, beside.open("wb") as file:
         writer = StoreWriter(file, geometry.height, geometry.width)
-        for frame in read_frames(job.video):
-            after_frame()
-            if not gate.accept(frame.capture_time_ns):
-                continue
-            working = geometry.working_frame(frame.image)
-            writer.add_frame(working, frame.index)
-            if estimator is None:
-                continue
-            grey = grey_frame(working)
-            if previous is not None:
-                steps = recipe.encoding.encode(estimator.flow(previous, grey))
+        frames = _written_frames(job, writer, after_frame)
+        if parameters is None:
+            deque(frames, maxlen=0)
+        else:
+            for steps in _flow_steps(frames, job, parameters):
                 # The first frame has no predecessor: flow[0] = flow[1].
                 for _ in range(2 if writer.flow_fields == 0 else 1):
                     writer.add_flow(steps)
-            previous = grey
-        if writer.frames == 1 and estimator is not None:
-            writer.add_flow(np.zeros((geometry.height, geometry.width, 2), dtype=np.int16))
+            if writer.frames == 1:
+                writer.add_flow(np.zeros((geometry.height, geometry.width, 2), dtype=np.int16))
         writer.finish(job.key.model_dump_json())
-    return max(0, writer.frames - 1) if estimator is not None else 0
+    return max(0, writer.flow_fields - 1)
+
+
+def _written_frames(job: StoreJob, writer: StoreWriter, after_frame: Callable[[], None]) -> Iterator[NDArray[np.uint8]]:
+    """Yield the grey image of every working frame, once it is written."""
+    geometry = job.key.recipe.geometry
+    gate = FrameRateGate(geometry.fps, float(probe(job.video).fps))
+    for frame in read_frames(job.video):
+        after_frame()
+        if gate.accept(frame.capture_time_ns):
+            working = geometry.working_frame(frame.image)
+            writer.add_frame(working, frame.index)
+            yield grey_frame(working)
+
+
+def _flow_steps(
+    greys: Iterator[NDArray[np.uint8]], job: StoreJob, parameters: FlowParameters
+) -> Iterator[NDArray[np.int16]]:
+    """Yield the encoded flow of successive frames, in order, computed by the job's threads."""
+    # An estimator has memory of its own, so that each thread needs one.
+    own = threading.local()
+
+    def steps(pair: tuple[NDArray[np.uint8], NDArray[np.uint8]]) -> NDArray[np.int16]:
+        if not hasattr(own, "estimator"):
+            own.estimator = job.estimator(parameters)
+        return job.key.recipe.encoding.encode(own.estimator.flow(*pair))
+
+    if job.threads == 1:
+        yield from map(steps, pairwise(greys))
+        return
+    with ThreadPoolExecutor(job.threads) as pool:
+        waiting: deque[Future[NDArray[np.int16]]] = deque()
+        for pair in pairwise(greys):
+            waiting.append(pool.submit(steps, pair))
+            if len(waiting) > 2 * job.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def run_here(jobs: Sequence[StoreJob], total: int, on_progress: OnFrames | None) -> int:
