@@ -108,6 +108,11 @@ def test_extracted_flow_is_what_training_uses(tmp_path: Path) -> None:
     first = CliRunner().invoke(app, [*command, "--fps", "15", "--workers", "1"])
     assert first.exit_code == 0, first.output
     assert "2 of 2 videos" in first.output
+    stores = list((tmp_path / "data").rglob("*.store"))
+    assert len(stores) == 2
+    # Two videos of four bouts of 36 frames at 30 frames per second.
+    per_hour = sum(store.stat().st_size for store in stores) / (2 * 4 * 36 / 30) * 3600
+    assert f"{per_hour / 1e9:.2f} GB per hour of video" in first.output
     again = CliRunner().invoke(app, [*command, "--fps", "15"])
     assert "all 2 videos were prepared before" in again.output
     settings = {"flow": "fast", "geometry": {"width": 64, "height": 48, "fps": 15}, "architecture": "r2plus1d-small"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import WriteVideo
 from toolkit.errors import VideoError
-from toolkit.flow import PARAMETER_SETS, FlowEncoding, FlowParameters, OpenCvFlow
+from toolkit.flow import PARAMETER_SETS, FlowParameters, OpenCvFlow
 from toolkit.flow.store import FlowRecipe, prepare
 from toolkit.preprocess import WorkingGeometry
 
@@ -35,6 +36,11 @@ def moving_square(count: int) -> NDArray[np.uint8]:
 def decoded(path: Path) -> list[NDArray[np.uint8]]:
     with av.open(str(path)) as container:
         return [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+
+
+def stored(cache: Path) -> list[str]:
+    """Return the names before the hash of everything in a cache but its lock."""
+    return sorted(child.name.split("-")[0] for child in cache.iterdir() if child.name != ".lock")
 
 
 def test_frames_and_flow_are_those_of_pyav_and_opencv(write_video: WriteVideo, tmp_path: Path) -> None:
@@ -91,31 +97,102 @@ class OtherFlow(OpenCvFlow):
 
 def test_an_entry_is_used_again_only_for_what_it_was_made_of(write_video: WriteVideo, tmp_path: Path) -> None:
     path, cache = write_video("a.mp4", moving_square(4)), tmp_path / "cache"
+    base = RECIPE.model_copy(update={"geometry": WorkingGeometry(width=64, height=48, aspect="stretch")})
 
-    def computed(recipe: FlowRecipe = RECIPE, estimator: type[OpenCvFlow] = OpenCvFlow) -> int:
+    def computed(recipe: FlowRecipe = base, estimator: type[OpenCvFlow] = OpenCvFlow) -> int:
         return prepare([path], recipe, cache, workers=0, estimator=estimator).computed
 
     assert computed() == 1
     assert computed() == 0
-    slow = PARAMETER_SETS["fast"].model_copy(update={"epsilon": 0.02})
-    others = [
-        {"parameters": slow},
-        {"encoding": FlowEncoding(steps_per_px=16)},
-        {"geometry": WorkingGeometry(width=32, height=24)},
-        {"geometry": WorkingGeometry(width=64, height=48, fps=15)},
-    ]
-    for change in others:
-        assert computed(RECIPE.model_copy(update=change)) == 1, change
-        assert computed() == 1, "the entry was replaced"
+    for part, fields in CHANGES.items():
+        model = getattr(base, part)
+        assert set(fields) == set(type(model).model_fields) - UNCHANGEABLE, "a change of every field"
+        for field, value in fields.items():
+            assert getattr(model, field) != value
+            changed = base.model_copy(update={part: model.model_copy(update={field: value})})
+            assert computed(changed) == 1, field
+            assert computed(changed) == 0, field
+    assert computed(base.model_copy(update={"parameters": None})) == 1
+    assert computed() == 1, "the store was replaced"
     assert computed(estimator=OtherFlow) == 1
     write_video("a.mp4", moving_square(5))
-    assert computed() == 1
-    assert len(prepare([path], RECIPE, cache, workers=0).videos[0].frames) == 5
-    entry = next(child for child in cache.iterdir() if child.is_dir())
-    (entry / "flow.npy").unlink()
-    assert computed() == 1
-    (entry / "frames.npy").write_bytes((entry / "frames.npy").read_bytes()[:-1])
-    assert computed() == 1
+    assert computed(estimator=OtherFlow) == 1
+    assert len(prepare([path], base, cache, workers=0).videos[0].frames) == 5
+
+
+UNCHANGEABLE = {"grey"}
+CHANGES: dict[str, dict[str, object]] = {
+    "parameters": {
+        "name": "mine",
+        "tau": 0.2,
+        "lambda_": 0.1,
+        "theta": 0.2,
+        "scales": 2,
+        "scale_step": 0.6,
+        "warps": 1,
+        "epsilon": 0.02,
+        "inner_iterations": 9,
+        "outer_iterations": 2,
+        "median": 3,
+        "gamma": 0.1,
+    },
+    "encoding": {"bound_px": 10.0, "steps_per_px": 16},
+    "geometry": {
+        "width": 32,
+        "height": 47,
+        "roi": (0, 0, 32, 24),
+        "aspect": "pad",
+        "fps": 15.0,
+        "fps_tolerance": 0.03,
+        "light": "infrared",
+        "interpolation": "linear",
+    },
+}
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 0.5, -30, -12, -1], ids=str)
+def test_a_store_that_was_cut_is_made_anew(write_video: WriteVideo, tmp_path: Path, keep: float) -> None:
+    path, cache = write_video("a.mp4", moving_square(4)), tmp_path / "cache"
+    whole = prepare([path], RECIPE, cache, workers=0).videos[0]
+    frames, content = np.asarray(whole.frames), whole.store.read_bytes()
+    whole.store.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
+    again = prepare([path], RECIPE, cache, workers=0)
+    assert again.computed == 1
+    np.testing.assert_array_equal(again.videos[0].frames, frames)
+
+
+def test_a_store_with_a_damaged_index_is_made_anew(write_video: WriteVideo, tmp_path: Path) -> None:
+    path, cache = write_video("a.mp4", moving_square(4)), tmp_path / "cache"
+    store = prepare([path], RECIPE, cache, workers=0).videos[0].store
+    content = bytearray(store.read_bytes())
+    content[-200] ^= 1
+    store.write_bytes(content)
+    assert prepare([path], RECIPE, cache, workers=0).computed == 1
+
+
+def test_a_store_moves_with_its_data_set(write_video: WriteVideo, tmp_path: Path) -> None:
+    path = write_video("data/a.mp4", moving_square(4))
+    prepare([path], RECIPE, tmp_path / "data/cache", workers=0)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    again = prepare([tmp_path / "moved/a.mp4"], RECIPE, tmp_path / "moved/cache", workers=0)
+    assert again.computed == 0
+    np.testing.assert_array_equal(again.videos[0].frames, decoded(tmp_path / "moved/a.mp4"))
+
+
+def test_it_says_how_large_it_is(write_video: WriteVideo, tmp_path: Path) -> None:
+    path = write_video("a.mp4", moving_square(45))
+    preparation = prepare([path], RECIPE, tmp_path / "cache", workers=0)
+    (store,) = (tmp_path / "cache").glob("*.store")
+    assert preparation.stored_bytes == store.stat().st_size
+    assert preparation.bytes_per_hour == pytest.approx(store.stat().st_size / 1.5 * 3600)
+
+
+class SlowFlow(OpenCvFlow):
+    """Takes its time, so that it can be killed at work."""
+
+    def flow(self, previous: NDArray[np.uint8], current: NDArray[np.uint8]) -> NDArray[np.float32]:
+        time.sleep(0.1)
+        return super().flow(previous, current)
 
 
 class BrokenFlow(OpenCvFlow):
@@ -135,7 +212,7 @@ def test_a_stopped_preparation_resumes_with_whole_videos(write_video: WriteVideo
     cache = tmp_path / "cache"
     with pytest.raises(KeyboardInterrupt):
         prepare(paths, RECIPE, cache, workers=0, estimator=BrokenFlow)
-    assert [child.name.split("-")[0] for child in cache.iterdir() if child.is_dir()] == ["long"]
+    assert stored(cache) == ["long"]
     assert prepare(paths, RECIPE, cache, workers=0, estimator=OpenCvFlow).computed == 1
 
 
@@ -156,7 +233,7 @@ def test_a_damaged_video_leaves_nothing_and_the_others_stay(write_video: WriteVi
         prepare(paths, RECIPE, tmp_path / "cache", workers=0)
     assert "cut.mp4" in str(caught.value)
     assert "vfr.mp4" in str(caught.value)
-    assert [child.name.split("-")[0] for child in (tmp_path / "cache").iterdir() if child.is_dir()] == ["good"]
+    assert stored(tmp_path / "cache") == ["good"]
 
 
 def test_every_unusable_source_is_named_before_anything_is_computed(write_video: WriteVideo, tmp_path: Path) -> None:
@@ -186,22 +263,43 @@ def test_processes_give_the_same_and_report_progress(write_video: WriteVideo, tm
         prepare([truncated(write_video, "cut.mp4")], RECIPE, tmp_path / "there", workers=1)
 
 
-def test_a_killed_preparation_leaves_no_entry(write_video: WriteVideo, tmp_path: Path) -> None:
-    path, cache = write_video("a.mp4", moving_square(40)), tmp_path / "cache"
+def test_one_video_is_shared_by_threads(write_video: WriteVideo, tmp_path: Path) -> None:
+    path = write_video("a.mp4", moving_square(30))
+    threads = prepare([path], RECIPE, tmp_path / "threads", workers=4)
+    alone = prepare([path], RECIPE, tmp_path / "alone", workers=0)
+    assert threads.pairs == alone.pairs == 29
+    np.testing.assert_array_equal(threads.videos[0].flow_steps, alone.videos[0].flow_steps)
+    np.testing.assert_array_equal(threads.videos[0].frames, alone.videos[0].frames)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_killed_preparation_resumes_with_whole_videos(write_video: WriteVideo, tmp_path: Path, workers: int) -> None:
+    long, short = write_video("long.mp4", moving_square(12)), write_video("short.mp4", moving_square(8))
+    cache = tmp_path / "cache"
     program = f"""
-    import time
     from pathlib import Path
-    from toolkit.flow.store import FlowRecipe, prepare
-    recipe = FlowRecipe.model_validate_json({RECIPE.model_dump_json()!r})
-    prepare([Path({str(path)!r})], recipe, Path({str(cache)!r}), workers=0, on_progress=lambda *_: time.sleep(1))
+    from tests.flow.test_store import RECIPE, SlowFlow
+    from toolkit.flow.store import prepare
+    if __name__ == "__main__":
+        prepare([Path({str(long)!r}), Path({str(short)!r})], RECIPE, Path({str(cache)!r}), workers={workers},
+                estimator=SlowFlow)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(program)])
-    deadline = time.monotonic() + 30
-    while not list(cache.glob(".a-*/frames.npy")):
+    script = tmp_path / "program.py"
+    script.write_text(textwrap.dedent(program))
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen(
+        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not (list(cache.glob("long-*.store")) and list(cache.glob(".short-*"))):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        assert process.poll() is None
+        time.sleep(0.02)
     process.kill()
     process.wait()
-    assert not list(cache.glob("a-*"))
-    assert prepare([path], RECIPE, cache, workers=0).computed == 1
-    assert not list(cache.glob(".a-*")), "what the killed one left is cleared away"
+    assert not list(cache.glob("short-*"))
+    again = prepare([long, short], RECIPE, cache, workers=0, estimator=SlowFlow)
+    assert again.computed == 1
+    assert stored(cache) == ["long", "short"], "what the killed one left is cleared away"
+    np.testing.assert_array_equal(again.videos[0].frames, decoded(long))
+    np.testing.assert_array_equal(again.videos[1].frames, decoded(short))

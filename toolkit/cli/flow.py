@@ -97,7 +97,7 @@ def extract(
     stored = prepared.preparation
     out.print(
         f"store: {dataset / CACHE}, {stored.stored_bytes / 1e9:.2f} GB of {stored.stored_footage_s / 60:.1f} min, "
-        f"{stored.bytes_per_hour / 1e9:.1f} GB per hour of video",
+        f"{stored.bytes_per_hour / 1e9:.2f} GB per hour of video",
         soft_wrap=True,
         markup=False,
     )
