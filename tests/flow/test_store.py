@@ -170,6 +170,48 @@ def test_a_store_with_a_damaged_index_is_made_anew(write_video: WriteVideo, tmp_
     assert prepare([path], RECIPE, cache, workers=0).computed == 1
 
 
+def test_a_store_that_is_replaced_in_use_is_not_read(write_video: WriteVideo, tmp_path: Path) -> None:
+    path, cache = write_video("a.mp4", moving_square(20)), tmp_path / "cache"
+    video = prepare([path], RECIPE, cache, workers=0).videos[0]
+    other = RECIPE.model_copy(update={"parameters": PARAMETER_SETS["fast"].model_copy(update={"warps": 1})})
+    prepare([path], other, cache, workers=0)
+    assert video.flow_steps is not None
+    with pytest.raises(VideoError, match=r"a-.*\.store: flow \d+ of the flow store is damaged, or was replaced"):
+        video.flow_steps[:]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_full_disk_is_said(write_video: WriteVideo, tmp_path: Path, workers: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3), dtype=np.uint8)
+    path, cache = write_video("a.mp4", noise), tmp_path / "cache"
+    process = run_program(
+        tmp_path,
+        f"""
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        prepare([Path({str(path)!r})], RECIPE, Path({str(cache)!r}), workers={workers})
+        """,
+    )
+    _, said = process.communicate(timeout=60)
+    assert "InputError: " in said
+    assert "the flow store of a.mp4 cannot be written (File too large). Make room" in said
+    assert stored(cache) == []
+
+
+def run_program(folder: Path, body: str) -> subprocess.Popen[str]:
+    """Start a program that may import this module."""
+    head = """
+    from pathlib import Path
+    from tests.flow.test_store import RECIPE, SlowFlow
+    from toolkit.flow.store import prepare
+    if __name__ == "__main__":
+    """
+    script = folder / "program.py"
+    script.write_text(textwrap.dedent(head) + textwrap.indent(textwrap.dedent(body), "    "))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE, text=True)
+
+
 def test_a_store_moves_with_its_data_set(write_video: WriteVideo, tmp_path: Path) -> None:
     path = write_video("data/a.mp4", moving_square(4))
     prepare([path], RECIPE, tmp_path / "data/cache", workers=0)
@@ -191,7 +233,7 @@ class SlowFlow(OpenCvFlow):
     """Takes its time, so that it can be killed at work."""
 
     def flow(self, previous: NDArray[np.uint8], current: NDArray[np.uint8]) -> NDArray[np.float32]:
-        time.sleep(0.1)
+        time.sleep(0.05)
         return super().flow(previous, current)
 
 
@@ -274,21 +316,12 @@ def test_one_video_is_shared_by_threads(write_video: WriteVideo, tmp_path: Path)
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_killed_preparation_resumes_with_whole_videos(write_video: WriteVideo, tmp_path: Path, workers: int) -> None:
-    long, short = write_video("long.mp4", moving_square(12)), write_video("short.mp4", moving_square(8))
+    # Over 1.5 s each: an orphaned worker, which looks for its parent every second, ends before it is done.
+    long, short = write_video("long.mp4", moving_square(33)), write_video("short.mp4", moving_square(32))
     cache = tmp_path / "cache"
-    program = f"""
-    from pathlib import Path
-    from tests.flow.test_store import RECIPE, SlowFlow
-    from toolkit.flow.store import prepare
-    if __name__ == "__main__":
-        prepare([Path({str(long)!r}), Path({str(short)!r})], RECIPE, Path({str(cache)!r}), workers={workers},
-                estimator=SlowFlow)
-    """
-    script = tmp_path / "program.py"
-    script.write_text(textwrap.dedent(program))
-    root = str(Path(__file__).parents[2])
-    process = subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root}, stderr=subprocess.DEVNULL
+    paths = f"[Path({str(long)!r}), Path({str(short)!r})]"
+    process = run_program(
+        tmp_path, f"prepare({paths}, RECIPE, Path({str(cache)!r}), workers={workers}, estimator=SlowFlow)"
     )
     deadline = time.monotonic() + 60
     while not (list(cache.glob("long-*.store")) and list(cache.glob(".short-*"))):
@@ -296,9 +329,9 @@ def test_a_killed_preparation_resumes_with_whole_videos(write_video: WriteVideo,
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
-    process.wait()
+    process.communicate()
     assert not list(cache.glob("short-*"))
-    again = prepare([long, short], RECIPE, cache, workers=0, estimator=SlowFlow)
+    again = prepare([long, short], RECIPE, cache, workers=0, estimator=OpenCvFlow)
     assert again.computed == 1
     assert stored(cache) == ["long", "short"], "what the killed one left is cleared away"
     np.testing.assert_array_equal(again.videos[0].frames, decoded(long))

@@ -104,8 +104,9 @@ class StoredArray(Generic[Item]):
             decode(self._picture, self._header, packet, out)
         except VideoError as error:
             raise VideoError(
-                f"{self._path}: {self._picture.name} {position} of the flow store is damaged: {error}. Delete this "
-                "file and run the same command again, which prepares the video anew."
+                f"{self._path}: {self._picture.name} {position} of the flow store is damaged, or was replaced while "
+                f"it was in use: {error}. Delete this file and run the same command again, which prepares the video "
+                "anew."
             ) from error
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from toolkit.errors import ToolkitError, VideoError, raise_faults
+from toolkit.errors import InputError, ToolkitError, VideoError, raise_faults
 from toolkit.files import atomic_write
 from toolkit.flow.contract import FlowEstimator, FlowParameters
 from toolkit.flow.encoding import FlowEncoding
@@ -76,21 +76,39 @@ class StoreJob:
 
 
 def write_store(job: StoreJob, after_frame: Callable[[], None]) -> int:
-    """Prepare one video and return how many flow pairs that took; `after_frame` is called for every source frame."""
+    """Prepare one video and return how many flow pairs that took; `after_frame` is called for every source frame.
+
+    Raises
+    ------
+    VideoError
+        If the video is truncated, damaged or of varying frame rate.
+    InputError
+        If the store cannot be written, e.g. because the disk is full.
+    """
+    try:
+        with atomic_write(job.store) as beside, beside.open("wb") as file:
+            return _write(job, file, after_frame)
+    except OSError as error:
+        raise InputError(
+            f"{job.store}: the flow store of {job.video.name} cannot be written ({error.strerror}). Make room, an hour "
+            "of 320 x 240 video takes up to 10 GB, or see to the folder's permissions, and run the same command again."
+        ) from error
+
+
+def _write(job: StoreJob, file: BinaryIO, after_frame: Callable[[], None]) -> int:
     geometry, parameters = job.key.recipe.geometry, job.key.recipe.parameters
-    with atomic_write(job.store) as beside, beside.open("wb") as file:
-        writer = StoreWriter(file, geometry.height, geometry.width)
-        frames = _written_frames(job, writer, after_frame)
-        if parameters is None:
-            deque(frames, maxlen=0)
-        else:
-            for steps in _flow_steps(frames, job, parameters):
-                # The first frame has no predecessor: flow[0] = flow[1].
-                for _ in range(2 if writer.flow_fields == 0 else 1):
-                    writer.add_flow(steps)
-            if writer.frames == 1:
-                writer.add_flow(np.zeros((geometry.height, geometry.width, 2), dtype=np.int16))
-        writer.finish(job.key.model_dump_json())
+    writer = StoreWriter(file, geometry.height, geometry.width)
+    frames = _written_frames(job, writer, after_frame)
+    if parameters is None:
+        deque(frames, maxlen=0)
+    else:
+        for steps in _flow_steps(frames, job, parameters):
+            # The first frame has no predecessor: flow[0] = flow[1].
+            for _ in range(2 if writer.flow_fields == 0 else 1):
+                writer.add_flow(steps)
+        if writer.frames == 1:
+            writer.add_flow(np.zeros((geometry.height, geometry.width, 2), dtype=np.int16))
+    writer.finish(job.key.model_dump_json())
     return max(0, writer.flow_fields - 1)
 
 
