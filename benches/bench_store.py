@@ -31,6 +31,9 @@ WITH_FLOW = ["homecage/mit_side_view.mp4", "homecage/video5_groom_163.mpg"] if F
 RGB_ONLY = ["openfield/m3v1.mp4"] if FOOTAGE.is_dir() else []
 ARCHITECTURES = ["i3d", "r2plus1d-18"]
 
+# The first benchmark of a source prepares it: a minute and more of `paper` flow.
+pytestmark = pytest.mark.timeout(600)
+
 Prepare = Callable[[str], Preparation]
 
 
@@ -143,3 +146,13 @@ def bench_loader(benchmark: BenchmarkFixture, prepared: Prepare, architecture: s
             fill_training_clip(labelled, start + config.clip.before, spec, config, generator, out)
 
     _per_clip(benchmark, load)
+
+
+@pytest.mark.benchmark(group="preparing one video, paper flow, 320 x 240")
+@pytest.mark.parametrize("workers", [1, 2])
+def bench_prepare(benchmark: BenchmarkFixture, prepared: Prepare, tmp_path: Path, workers: int) -> None:
+    """Decode, compute flow, compress, compare; a second worker is a second thread of flow."""
+    path = prepared(WITH_FLOW[-1]).videos[0].path
+    recipe = FlowRecipe(geometry=WorkingGeometry(width=SIZE[0], height=SIZE[1]), parameters=PARAMETER_SETS["paper"])
+    preparation = benchmark.pedantic(prepare, args=([path], recipe, tmp_path / "cache"), kwargs={"workers": workers})
+    benchmark.extra_info["pairs_per_s"] = round(preparation.pairs_per_s, 1)

@@ -52,6 +52,7 @@ class StoredArray(Generic[Item]):
         self, path: Path, picture: Picture, shape: tuple[int, int, int], header: bytes, packets: NDArray[np.int64]
     ) -> None:
         self._path, self._picture, self._header = path, picture, header
+        # Offset, length and CRC-32 of each.
         self._packets = packets
         self.shape = (len(packets), *shape)
         self.dtype = np.dtype(picture.dtype)
@@ -165,17 +166,17 @@ class StoreWriter:
 
     def finish(self, key: str) -> None:
         """Write the index; `key` says what the store was made of."""
+        arrays: dict[str, Any] = {
+            "key": np.array(key),
+            "shape": np.array(self._shape),
+            "source_index": np.array(self._source_index, dtype=np.int64),
+            "mean_colours": np.array(self._mean_colours, dtype=np.float64).reshape(-1, 3),
+        }
+        for name, encoder in self._encoders.items():
+            arrays[f"{name}_packets"] = np.array(self._packets[name], dtype=np.int64).reshape(-1, 3)
+            arrays[f"{name}_header"] = np.frombuffer(encoder.header, dtype=np.uint8)
         index = io.BytesIO()
-        np.savez_compressed(
-            index,
-            allow_pickle=False,
-            key=np.array(key),
-            shape=np.array(self._shape),
-            source_index=np.array(self._source_index, dtype=np.int64),
-            mean_colours=np.array(self._mean_colours, dtype=np.float64).reshape(-1, 3),
-            **{f"{n}_packets": np.array(p, dtype=np.int64).reshape(-1, 3) for n, p in self._packets.items()},  # type: ignore[arg-type, unused-ignore]
-            **{f"{n}_header": np.frombuffer(e.header, np.uint8) for n, e in self._encoders.items()},  # type: ignore[arg-type, unused-ignore]
-        )
+        np.savez_compressed(index, allow_pickle=False, **arrays)
         content = index.getvalue()
         self._file.write(content + _TRAILER.pack(len(content), zlib.crc32(content), MAGIC))
 
