@@ -229,6 +229,46 @@ def bouts_from_labels(
     return bouts + builder.end()
 
 
+def smooth_probabilities(
+    probabilities: NDArray[np.floating], time_ns: NDArray[np.int64], smoothing_s: float, frame_interval_ns: int
+) -> NDArray[np.float32]:
+    """Return the centred moving average of probabilities; none reaches over a gap.
+
+    A frame's average is over the frames at most half of `smoothing_s` before or after it, counted at the nominal
+    interval; at the ends of a run of consecutive frames, over those that there are.
+
+    Parameters
+    ----------
+    probabilities
+        (N, K) of each frame.
+    time_ns
+        (N,) capture times, increasing. A step over 1.5 intervals is a gap.
+    smoothing_s
+        Width of the average, seconds; under two intervals the probabilities stay as they are.
+    frame_interval_ns
+        Nominal time from one frame to the next.
+
+    Examples
+    --------
+    >>> smooth_probabilities(np.array([[0.0], [0.0], [3.0]]), np.array([0, 10, 20]), 20e-9, 10).tolist()
+    [[0.0], [1.0], [1.5]]
+    """
+    frames = len(time_ns)
+    # The margin keeps a width that is a whole number of intervals from losing one to rounding.
+    reach = int(smoothing_s * NS_PER_S / (2 * frame_interval_ns) + 1e-6)
+    if reach == 0 or frames == 0:
+        return probabilities.astype(np.float32, copy=False)
+    starts = np.flatnonzero(np.r_[True, np.diff(time_ns) > MAX_STEP * frame_interval_ns])
+    lengths = np.diff(np.r_[starts, frames])
+    position = np.arange(frames)
+    low = np.maximum(position - reach, np.repeat(starts, lengths))
+    high = np.minimum(position + reach + 1, np.repeat(starts + lengths, lengths))
+    sums = np.zeros((frames + 1, probabilities.shape[1]))
+    np.cumsum(probabilities, axis=0, dtype=np.float64, out=sums[1:])
+    mean: NDArray[np.float32] = ((sums[high] - sums[low]) / (high - low)[:, np.newaxis]).astype(np.float32)
+    return mean
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """Consecutive frames with the same label; a frame pushed live is a run of one."""

@@ -10,7 +10,14 @@ from toolkit.bouts import Bout
 from toolkit.errors import InputError
 from toolkit.ethogram import MOUSE_HOME_CAGE, ethogram_from_names
 from toolkit.report.bout_length_picture import draw_bout_lengths
-from toolkit.report.crossval_picture import confusion_figure, draw_confusion, draw_fusion_sweep, fusion_sweep_figure
+from toolkit.report.crossval_picture import (
+    behaviour_sweep_figure,
+    confusion_figure,
+    draw_behaviour_sweep,
+    draw_confusion,
+    draw_fusion_sweep,
+    fusion_sweep_figure,
+)
 
 
 def borders_are_white(path: Path) -> bool:
@@ -40,17 +47,31 @@ def test_refuses_a_matrix_of_another_ethogram(tmp_path: Path) -> None:
         draw_confusion(np.eye(2, dtype=int), MOUSE_HOME_CAGE, tmp_path / "confusion.png")
 
 
-def test_sweep_marks_the_best_weight(tmp_path: Path) -> None:
+def test_sweep_marks_the_best_weight_and_the_headline(tmp_path: Path) -> None:
     weights, accuracy = [0.0, 0.5, 1.0], [0.8, 0.9, 0.85]
-    recall = {"rest": [0.9, 0.9, 0.9], "hang": [None, None, None]}
-    axes = fusion_sweep_figure(weights, accuracy, recall).axes[0]
+    (axes,) = fusion_sweep_figure(weights, accuracy, 0.875).axes
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0, 80], [0.5, 90], [1, 85]])
-    assert [text.get_text() for text in axes.texts] == ["90.0 %"]
-    recall = dict.fromkeys(MOUSE_HOME_CAGE.names, accuracy)
-    draw_fusion_sweep(weights, accuracy, recall, tmp_path / "sweep.png")
+    assert set(axes.lines[1].get_ydata()) == {87.5}
+    texts = [text.get_text() for text in axes.texts]
+    assert "90.0 %" in texts
+    assert any("87.5 %, with weights chosen inside the folds" in text for text in texts)
+    assert "optimistic" in axes.get_title(loc="left")
+    draw_fusion_sweep(weights, accuracy, 0.875, tmp_path / "sweep.png")
     assert borders_are_white(tmp_path / "sweep.png")
     with pytest.raises(InputError, match=r"found lengths \[2, 3\]"):
-        fusion_sweep_figure(weights, accuracy[:2], {})
+        fusion_sweep_figure(weights, accuracy[:2], 0.875)
+
+
+def test_each_behaviours_sweep_has_its_panel(tmp_path: Path) -> None:
+    weights, recall = [0.0, 0.5, 1.0], {"rest": [0.9, 0.8, 0.7], "hang": [None, None, None]}
+    rest, hang = behaviour_sweep_figure(weights, recall).axes
+    np.testing.assert_allclose(rest.lines[0].get_xydata(), [[0, 90], [0.5, 80], [1, 70]])
+    assert [text.get_text() for text in hang.texts] == ["no frames"]
+    all_eight = {name: [0.5, 0.6, 0.4] for name in MOUSE_HOME_CAGE.names}
+    draw_behaviour_sweep(weights, all_eight, tmp_path / "sweep.png")
+    assert borders_are_white(tmp_path / "sweep.png")
+    with pytest.raises(InputError, match=r"found lengths \[2, 3\]"):
+        behaviour_sweep_figure(weights, {"rest": [0.9, 0.8]})
 
 
 def test_histograms_count_every_bout() -> None:

@@ -12,6 +12,7 @@ from toolkit.bundle import load_bundle
 from toolkit.errors import BundleError, ConfigError
 from toolkit.flow import OpenCvFlow
 from toolkit.flow.cpu import CpuFlow
+from toolkit.fusion import Fusion
 from toolkit.train import CrossValidation, cross_validate, export_run, train
 from toolkit.train.config import TrainConfig
 
@@ -49,7 +50,8 @@ def test_a_bundle_holds_the_run(
     assert manifest.name == "mouse"
     assert manifest.scores == crossval.scores()
     assert manifest.ethogram == squares.ethogram
-    assert manifest.fusion.weights == {"rgb": 0.4, "flow": 0.6}
+    assert manifest.fusion == crossval.evaluation.chosen.fusion
+    assert manifest.fusion.temperature != 1
     assert manifest.geometry == short.geometry
     assert manifest.provenance.videos == 3
     assert manifest.provenance.runs == {"rgb": "run/rgb", "flow": "run/flow"}
@@ -57,6 +59,16 @@ def test_a_bundle_holds_the_run(
     assert np.bincount([clip.behaviour for clip in golden]).tolist() == [2, 2, 2, 2]
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_without_a_cross_validation_of_its_streams_the_fusion_is_the_papers(
+    run: Path, crossval: CrossValidation, squares: AnnotatedDataset, short: TrainConfig, tmp_path: Path
+) -> None:
+    export_run(run, tmp_path / "mouse")
+    assert load_bundle(tmp_path / "mouse").manifest.fusion == Fusion(weights={"rgb": 0.4, "flow": 0.6})
+    train(squares, short.model_copy(update={"streams": ("rgb",)}), tmp_path / "one", workers=0)
+    export_run(tmp_path / "one", tmp_path / "half", crossval=crossval.folder)
+    assert load_bundle(tmp_path / "half").manifest.fusion == Fusion(weights={"rgb": 1.0})
 
 
 def test_scores_of_other_networks_are_refused(

@@ -57,7 +57,7 @@ def test_the_colour_baseline_is_the_nearest_mean(result: CrossValidation, square
 
 def test_it_writes_a_report(result: CrossValidation) -> None:
     names = {child.name for child in result.folder.iterdir()}
-    assert names == {"crossval.json", "folds", "report.md", "report.json", "confusion.png", "fusion_sweep.png"}
+    assert {"crossval.json", "folds", "report.md", "report.json", "confusion.png", "fusion_sweep.png"} <= names
     text = (result.folder / "report.md").read_text()
     for part in ("baseline: chance | 25.0 %", "nearest mean colour", "Optimistic", "video3", "red-moving"):
         assert part in text

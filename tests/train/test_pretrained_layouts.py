@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from tests.train.published import inception_units, vmz_shapes
 from toolkit.errors import InputError
-from toolkit.train.networks import StackedHead, build_network
+from toolkit.train.networks import build_network
+from toolkit.train.networks.stacked_head import StackedHead
 from toolkit.train.pretrained import load_pretrained
 from toolkit.train.pretrained.catalogue import InputFacts
 from toolkit.train.pretrained.layouts import recognise

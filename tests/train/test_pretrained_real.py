@@ -13,7 +13,8 @@ import torch
 
 from tests.train.test_pretrained_layouts import flax_to_torch
 from toolkit.errors import InputError, MissingDependency
-from toolkit.train.networks import StackedHead, build_network
+from toolkit.train.networks import build_network
+from toolkit.train.networks.stacked_head import StackedHead
 from toolkit.train.pretrained import fetch, load_pretrained
 
 NAME = "i3d-kinetics400-rgb"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import cage, data, engines, flow, machine, recorded, training, weights
+from toolkit.cli import cage, crossval_report, data, engines, flow, machine, recorded, training, weights
 
 # Not the module itself: its name here is that of the __future__ import.
 from toolkit.cli.annotations import check, convert
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command()(data.synth)
 app.command()(training.train)
 app.command()(training.crossval)
+app.command("crossval-report")(crossval_report.crossval_report)
 app.command()(training.export)
 app.command("build-engine")(engines.build_engine)
 app.command()(recorded.label)

@@ -10,7 +10,7 @@ from toolkit.bundle import FlowSpec, Provenance
 from toolkit.errors import BundleError, ConfigError, raise_faults
 from toolkit.flow import PARAMETER_SETS, FlowEstimator
 from toolkit.flow.select import flow_as_trained
-from toolkit.fusion import fusion_for
+from toolkit.fusion import Fusion, fusion_for
 from toolkit.train.config import TrainConfig, differing_keys
 from toolkit.train.crossval import load_evaluation
 from toolkit.train.export import GoldenFrames, export_versions, write_bundle
@@ -41,7 +41,8 @@ def export_run(
     run
         Folder of `toolkit train`.
     crossval
-        Folder of `toolkit crossval` whose scores go into the bundle; None writes none.
+        Folder of `toolkit crossval` whose scores go into the bundle, with the fusion weights and the temperature that
+        it chose (`Evaluation.chosen`); None writes no scores and the paper's fusion.
 
     Raises
     ------
@@ -99,10 +100,18 @@ def _manifest(trained: Run, config: TrainConfig, bundle: Path, evaluation: Evalu
             implementation=_flow_implementation(trained) or "none",
             encoding=config.encoding,
         ),
-        "fusion": fusion_for(tuple(trained.streams)),
+        "fusion": _fusion(trained, evaluation),
         "scores": evaluation.scores() if evaluation else None,
         "provenance": _provenance(trained, config),
     }
+
+
+def _fusion(trained: Run, evaluation: Evaluation | None) -> Fusion:
+    """Return the weights and temperature that the cross-validation chose for these streams, else the paper's."""
+    streams = tuple(trained.streams)
+    if evaluation is not None and tuple(evaluation.chosen.fusion.weights) == streams:
+        return evaluation.chosen.fusion
+    return fusion_for(streams)
 
 
 def _provenance(trained: Run, config: TrainConfig) -> Provenance:

@@ -14,8 +14,9 @@ from toolkit.files import atomic_directory, atomic_write
 from toolkit.flow.store import Preparation
 from toolkit.train.config import TrainConfig, differing_keys, train_config
 from toolkit.train.dataset import PreparedDataset, check_behaviours, prepare_dataset
-from toolkit.train.evaluation import VideoPredictions, load_predictions, predict_videos, save_predictions
+from toolkit.train.evaluation import predict_videos
 from toolkit.train.initial import with_weights_preprocessing
+from toolkit.train.predictions import FoldPredictions, VideoPredictions, load_predictions, save_predictions
 from toolkit.train.progress import OnProgress, silent, within
 from toolkit.train.run_folder import load_run
 from toolkit.train.runs import PREDICTIONS, preparation_line, train_run
@@ -101,7 +102,7 @@ def cross_validate(
             _run_fold(data, config, group, fold, within(f"fold {number}/{len(data.groups)}", on_progress))
         predictions += load_predictions(fold / PREDICTIONS)
     evaluation = evaluation_of(
-        predictions,
+        [FoldPredictions(g, None, (), tuple(v for v in predictions if v.group == g)) for g in data.groups],
         data.ethogram,
         config,
         scheme=_scheme(data),

@@ -14,10 +14,11 @@ from toolkit.flow.store import Preparation
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
 from toolkit.train.dataset import PreparedDataset, check_behaviours, prepare_dataset
-from toolkit.train.evaluation import predict_videos, save_predictions
+from toolkit.train.evaluation import predict_videos
 from toolkit.train.finetune import train_stream
 from toolkit.train.golden import write_golden_frames
 from toolkit.train.initial import with_weights_preprocessing
+from toolkit.train.predictions import FoldPredictions, save_predictions
 from toolkit.train.progress import OnProgress, silent
 from toolkit.train.run_folder import EpochMetrics, load_stream, write_stream
 from toolkit.train.scores import Evaluation, evaluation_of, write_report
@@ -149,7 +150,7 @@ def _evaluate(
     networks = {stream: load_stream(run / stream, stream).network for stream in config.streams}
     predictions = predict_videos(networks, training, held_out, config, on_progress)
     evaluation = evaluation_of(
-        predictions,
+        [FoldPredictions(g, None, (), tuple(v for v in predictions if v.group == g)) for g in groups],
         data.ethogram,
         config,
         scheme=f"trained without {', '.join(groups)}",

@@ -1,4 +1,4 @@
-"""What stored predictions come to: accuracies, the fusion sweep, baselines; and the report that says so."""
+"""What stored predictions come to: everything that is said of a cross-validation, computed without a network."""
 
 from __future__ import annotations
 
@@ -7,249 +7,276 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from toolkit.bundle import Scores
+from toolkit.errors import InputError, raise_faults
 from toolkit.ethogram import Ethogram
-from toolkit.files import atomic_write
-from toolkit.fusion import Fusion, fusion_for
 from toolkit.preprocess import Stream
-from toolkit.scoring import confusion_matrix, frame_scores, mean_accuracy, pooled_accuracy
+from toolkit.scoring import confusion_matrix, frame_scores, pooled_accuracy, pooled_bout_scores
 from toolkit.train.config import TrainConfig
-from toolkit.train.evaluation import VideoPredictions
+from toolkit.train.predictions import FoldPredictions, VideoPredictions
+from toolkit.train.score_parts import (
+    BoutTable,
+    CalibrationTable,
+    Certainty,
+    FoldScores,
+    FusionSweep,
+    Interval,
+    Intervals,
+    PairedDifference,
+    Part,
+    accuracies_of,
+    bout_table,
+    calibration_of,
+    certainty_of,
+    intervals_of,
+    known,
+    named,
+    paired_difference,
+    sweep_of,
+)
+from toolkit.train.selection import Choice, choose, score_bouts
 
 REPORT = "report.json"
 
-SWEEP = tuple(round(0.1 * step, 1) for step in range(11))
-"""Flow's weights in the paper's figure 7."""
-
-Labeller = Callable[[VideoPredictions], NDArray[np.integer]]
+Labels = dict[str, list[list[NDArray[np.int64]]]]
+"""By kind of label, per fold, per held-out video, the (M,) behaviours."""
 
 
-class FoldScores(BaseModel):
-    """Accuracies on one held-out group."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    group: str
-    frames: int
-    accuracy: dict[str, float]
-    """``rgb``, ``flow``, ``fused``."""
-
-
-class FusionSweep(BaseModel):
-    """Accuracy by fusion weight on the test videos themselves: optimistic, never used to choose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    flow_weights: tuple[float, ...]
-    accuracy: tuple[float, ...]
-    """Pooled accuracy at each weight."""
-    recall: dict[str, tuple[float | None, ...]]
-    """Per behaviour, the fraction of its frames found at each weight; None where no test frame has it."""
-
-
-class Evaluation(BaseModel):
+class Evaluation(Part):
     """Scores of held-out videos."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: str
     """How the test videos were held out."""
+    missing_groups: tuple[str, ...] = ()
+    """Groups whose fold is not finished: with any, this is a partial report."""
     dataset_sha256: str
     config: TrainConfig
     behaviours: tuple[str, ...]
     frames: int
     """Test frames, pooled over folds."""
-    fusion: Fusion
-    """Chosen beforehand: the paper's."""
     accuracy: dict[str, float]
-    """Fraction of right frames, pooled over folds: ``rgb``, ``flow``, ``fused``."""
+    """Fraction of right frames, pooled over folds: ``rgb``, ``flow``, ``fused``, each fold's by the weights chosen in
+    it; and ``smoothed``, the fused ones after each fold's smoothing, where any fold smooths."""
     mean_accuracy: dict[str, float]
     """Mean of the held-out groups' accuracies."""
     baselines: dict[str, float]
     """Pooled accuracy of ``chance`` (1 / K), ``majority`` and ``nearest mean colour``."""
-    kappa: float
-    """Cohen's kappa of the fused labels."""
+    kappa: float | None
+    """Cohen's kappa of the fused labels; None where both sides name one same behaviour throughout."""
     macro_f1: float
     precision: dict[str, float | None]
     recall: dict[str, float | None]
     f1: dict[str, float | None]
     """Fused, per behaviour; None where it is undefined."""
+    intervals: Intervals | None
+    """None with three groups or fewer."""
     confusion: tuple[tuple[int, ...], ...]
     """(K, K) fused, rows are the truth."""
+    stream_confusions: dict[Stream, tuple[tuple[int, ...], ...]]
+    """The same of each stream alone."""
+    bouts: dict[str, BoutTable]
+    """``fused``: raw runs of equal labels. ``processed``: after each fold's smoothing and shortest bout."""
+    calibration: dict[str, CalibrationTable]
+    """Of the fused probabilities ``before`` and ``after`` each fold's temperature."""
+    certainty: Certainty
+    paired: tuple[PairedDifference, ...]
+    """``fused`` against each stream; empty with one stream."""
     folds: tuple[FoldScores, ...]
     sweep: FusionSweep | None
     """None with one stream."""
+    chosen: Choice
+    """For the bundle: chosen once more, on the pooled predictions of all folds' held-out videos.
+
+    An exported network was trained on every video and has none left to choose on; but each of these frames was
+    predicted by networks that did not see it. The scores above are not those of this choice: they remain those of what
+    each fold chose without its held-out group."""
 
     def scores(self) -> Scores:
         """Return what a bundle's manifest says of them."""
         return Scores(
             scheme=self.scheme,
-            accuracy=self.accuracy,
+            accuracy={kind: self.accuracy[kind] for kind in (*self.config.streams, "fused")},
             f1={name: value for name, value in self.f1.items() if value is not None},
-            kappa=self.kappa,
+            kappa=float("nan") if self.kappa is None else self.kappa,
             frames=self.frames,
         )
 
     def lines(self) -> list[str]:
         """Return the scores as a few lines of text."""
         percent = {name: f"{value:.1%}" for name, value in self.accuracy.items()}
+        kappa = "undefined" if self.kappa is None else f"{self.kappa:.3f}"
+        partial = [f"partial: {len(self.missing_groups)} folds are missing ({', '.join(self.missing_groups)})"]
         return [
             f"{self.scheme}, {self.frames} test frames",
+            *(partial if self.missing_groups else []),
             "accuracy: " + ", ".join(f"{name} {value}" for name, value in percent.items()),
             "baselines: " + ", ".join(f"{name} {value:.1%}" for name, value in self.baselines.items()),
             f"fused: mean over held-out groups {self.mean_accuracy['fused']:.1%}, macro F1 {self.macro_f1:.3f}, "
-            f"Cohen's kappa {self.kappa:.3f}",
+            f"Cohen's kappa {kappa}",
+            *([f"95 % interval of the fused accuracy: {_span(interval)}"] if (interval := self._interval()) else []),
         ]
+
+    def _interval(self) -> Interval | None:
+        return self.intervals.accuracy["fused"] if self.intervals else None
 
 
 def evaluation_of(
-    predictions: Sequence[VideoPredictions],
+    folds: Sequence[FoldPredictions],
     ethogram: Ethogram,
     config: TrainConfig,
     *,
     scheme: str,
     dataset_sha256: str,
+    missing_groups: Sequence[str] = (),
 ) -> Evaluation:
-    """Score predictions of held-out videos."""
-    fusion = fusion_for(config.streams)
-    labellers = _labellers(config.streams, fusion)
-    groups = sorted({video.group for video in predictions})
-    by_group = {
-        name: [_confusion([v for v in predictions if v.group == group], label, ethogram) for group in groups]
-        for name, label in labellers.items()
-    }
-    fused = np.sum(by_group["fused"], axis=0)
+    """Choose in each fold on its inner validation, and score its held-out videos with that.
+
+    Parameters
+    ----------
+    folds
+        One per held-out group; one without a labelled frame is left out.
+    missing_groups
+        Groups that were to be held out too, and have no fold yet.
+
+    Raises
+    ------
+    InputError
+        If there is no prediction, or one is not of this ethogram or lacks a stream.
+    """
+    folds = sorted((fold for fold in folds if fold.held_out), key=lambda fold: fold.group)
+    _check(folds, ethogram, config.streams)
+    groups = [fold.group for fold in folds]
+    choices = [choose(fold.validation, config.streams) for fold in folds]
+    labels = _labels(folds, choices, config.streams)
+    confusions = {kind: _confusions(folds, each, ethogram) for kind, each in labels.items()}
+    fused = np.sum(confusions["fused"], axis=0)
     scores = frame_scores(fused)
-    baselines = {
-        "majority": pooled_accuracy([_confusion(predictions, lambda video: video.majority, ethogram)]),
-        "nearest mean colour": pooled_accuracy([_confusion(predictions, lambda video: video.mean_colour, ethogram)]),
-    }
-    folds = [
-        FoldScores(
-            group=group,
-            frames=int(by_group["fused"][index].sum()),
-            accuracy={name: pooled_accuracy([matrices[index]]) for name, matrices in by_group.items()},
-        )
-        for index, group in enumerate(groups)
-    ]
+    accuracy, mean_accuracy = accuracies_of(confusions)
+    videos = [video for fold in folds for video in fold.held_out]
+    several = len(config.streams) > 1
     return Evaluation(
         scheme=scheme,
+        missing_groups=tuple(missing_groups),
         dataset_sha256=dataset_sha256,
         config=config,
         behaviours=ethogram.names,
         frames=scores.frames,
-        fusion=fusion,
-        accuracy={name: pooled_accuracy(matrices) for name, matrices in by_group.items()},
-        mean_accuracy={name: mean_accuracy(matrices) for name, matrices in by_group.items()},
-        baselines={"chance": 1 / len(ethogram), **baselines},
-        kappa=scores.kappa,
+        accuracy=accuracy,
+        mean_accuracy=mean_accuracy,
+        baselines={"chance": 1 / len(ethogram), **_baselines(folds, ethogram)},
+        kappa=known(scores.kappa),
         macro_f1=scores.macro_f1,
-        precision=_named(scores.precision, ethogram),
-        recall=_named(scores.recall, ethogram),
-        f1=_named(scores.f1, ethogram),
-        confusion=tuple(tuple(row) for row in fused.tolist()),
-        folds=tuple(folds),
-        sweep=_sweep(predictions, ethogram) if len(config.streams) == 2 else None,
+        precision=named(scores.precision, ethogram),
+        recall=named(scores.recall, ethogram),
+        f1=named(scores.f1, ethogram),
+        intervals=intervals_of(confusions, ethogram),
+        confusion=_rows(fused),
+        stream_confusions={stream: _rows(np.sum(confusions[stream], axis=0)) for stream in config.streams},
+        bouts=_bouts(folds, choices, labels, ethogram),
+        calibration=_calibration(folds, choices),
+        certainty=certainty_of(zip((fold.held_out for fold in folds), choices, strict=True)),
+        paired=tuple(paired_difference("fused", s, groups, confusions) for s in config.streams) if several else (),
+        folds=tuple(_fold_scores(folds, choices, confusions)),
+        sweep=sweep_of(videos, ethogram) if several else None,
+        chosen=choose(videos, config.streams),
     )
 
 
 def write_report(folder: Path, evaluation: Evaluation, ethogram: Ethogram) -> None:
     """Write ``report.md`` and its pictures, and last ``report.json``, into an existing folder."""
-    from toolkit.report.crossval_picture import draw_confusion, draw_fusion_sweep
+    from toolkit.train.scores_report import write_pages
 
-    draw_confusion(np.array(evaluation.confusion), ethogram, folder / "confusion.png")
-    if (sweep := evaluation.sweep) is not None:
-        draw_fusion_sweep(sweep.flow_weights, sweep.accuracy, sweep.recall, folder / "fusion_sweep.png")
-    with atomic_write(folder / "report.md") as beside:
-        beside.write_text(_markdown(evaluation))
-    with atomic_write(folder / REPORT) as beside:
-        beside.write_text(evaluation.model_dump_json(indent=2) + "\n")
+    write_pages(folder, evaluation, ethogram)
 
 
-def _labellers(streams: Sequence[Stream], fusion: Fusion) -> dict[str, Labeller]:
-    labellers: dict[str, Labeller] = {stream: _stream_labeller(stream) for stream in streams}
-    return {**labellers, "fused": lambda video: video.fused(fusion)}
+def confusion_of(
+    videos: Sequence[VideoPredictions], labels: Sequence[NDArray[np.integer]], ethogram: Ethogram
+) -> NDArray[np.int64]:
+    """Return the (K, K) confusion matrix of these videos' (M,) labels, rows are the truth."""
+    return confusion_matrix(np.concatenate([v.labels for v in videos]), np.concatenate(labels), len(ethogram))
 
 
-def _stream_labeller(stream: Stream) -> Labeller:
-    return lambda video: video.predicted(stream)
+def _check(folds: Sequence[FoldPredictions], ethogram: Ethogram, streams: Sequence[Stream]) -> None:
+    if not folds:
+        raise InputError("there is no prediction to score: no held-out video has a labelled frame. Annotate one.")
+    if twice := sorted({f.group for f in folds if sum(g.group == f.group for g in folds) > 1}):
+        raise InputError(f"expected one fold for each held-out group, found several for {', '.join(twice)}.")
+    faults = []
+    for video in (video for fold in folds for video in (*fold.held_out, *fold.validation)):
+        faults += [f"{video.video}: no logits of {stream}" for stream in streams if stream not in video.logits]
+        widths = {logits.shape[1] for logits in video.logits.values()}
+        if widths != {len(ethogram)}:
+            faults.append(f"{video.video}: logits of {', '.join(map(str, sorted(widths)))} behaviours")
+    expected = f"expected logits of {', '.join(streams)} for {len(ethogram)} behaviours ({', '.join(ethogram.names)})"
+    raise_faults(InputError, f"{expected}. These predictions are of other networks; found", faults)
 
 
-def _confusion(predictions: Sequence[VideoPredictions], label: Labeller, ethogram: Ethogram) -> NDArray[np.int64]:
-    truth = np.concatenate([video.labels for video in predictions])
-    return confusion_matrix(truth, np.concatenate([label(video) for video in predictions]), len(ethogram))
-
-
-def _sweep(predictions: Sequence[VideoPredictions], ethogram: Ethogram) -> FusionSweep:
-    matrices = []
-    for weight in SWEEP:
-        labeller = _labellers((), Fusion(weights={"rgb": 1 - weight, "flow": weight}))["fused"]
-        matrices.append(_confusion(predictions, labeller, ethogram))
-    recalls = [_named(frame_scores(matrix).recall, ethogram) for matrix in matrices]
-    return FusionSweep(
-        flow_weights=SWEEP,
-        accuracy=tuple(pooled_accuracy([matrix]) for matrix in matrices),
-        recall={name: tuple(recall[name] for recall in recalls) for name in ethogram.names},
-    )
-
-
-def _named(values: NDArray[np.float64], ethogram: Ethogram) -> dict[str, float | None]:
+def _labels(folds: Sequence[FoldPredictions], choices: Sequence[Choice], streams: Sequence[Stream]) -> Labels:
+    kinds: dict[str, Callable[[VideoPredictions, Choice], NDArray[np.int64]]] = {
+        **{stream: _stream_labeller(stream) for stream in streams},
+        "fused": lambda video, choice: video.fused(choice.fusion),
+    }
+    if any(choice.smoothing_s for choice in choices):
+        kinds["smoothed"] = lambda video, choice: np.asarray(choice.smoothed(video).argmax(axis=1))
     return {
-        name: float(value) if np.isfinite(value) else None for name, value in zip(ethogram.names, values, strict=True)
+        kind: [[label(video, choice) for video in fold.held_out] for fold, choice in zip(folds, choices, strict=True)]
+        for kind, label in kinds.items()
     }
 
 
-def _markdown(evaluation: Evaluation) -> str:
-    weights = ", ".join(f"{stream} {weight:g}" for stream, weight in evaluation.fusion.weights.items())
-    names = list(evaluation.accuracy)
-    parts = [
-        f"# Held-out accuracy: {evaluation.config.architecture}\n",
-        f"{evaluation.scheme[0].upper()}{evaluation.scheme[1:]}; {evaluation.frames} test frames. "
-        f"Fusion weights chosen beforehand: {weights}, on {evaluation.fusion.rule}. "
-        "Accuracy on hand-picked clips does not predict accuracy on continuous video.\n",
-        "## Accuracy\n",
-        _table(
-            ["", "pooled over frames", "mean over held-out groups"],
-            [[name, _percent(evaluation.accuracy[name]), _percent(evaluation.mean_accuracy[name])] for name in names]
-            + [[f"baseline: {name}", _percent(value), ""] for name, value in evaluation.baselines.items()],
-        ),
-        f"Cohen's kappa of the fused labels {evaluation.kappa:.3f}, macro F1 {evaluation.macro_f1:.3f}.\n",
-        "## Held-out groups\n",
-        _table(
-            ["group", "frames", *names],
-            [[f.group, str(f.frames), *(_percent(f.accuracy[n]) for n in names)] for f in evaluation.folds],
-        ),
-        "## Behaviours (fused)\n",
-        _table(
-            ["behaviour", "precision", "recall", "F1"],
-            [
-                [name, *(_number(column[name]) for column in (evaluation.precision, evaluation.recall, evaluation.f1))]
-                for name in evaluation.behaviours
-            ],
-        ),
-        "![Confusion matrix](confusion.png)\n",
+def _stream_labeller(stream: Stream) -> Callable[[VideoPredictions, Choice], NDArray[np.int64]]:
+    return lambda video, _: video.predicted(stream)
+
+
+def _confusions(
+    folds: Sequence[FoldPredictions], labels: Sequence[Sequence[NDArray[np.integer]]], ethogram: Ethogram
+) -> list[NDArray[np.int64]]:
+    return [confusion_of(fold.held_out, each, ethogram) for fold, each in zip(folds, labels, strict=True)]
+
+
+def _baselines(folds: Sequence[FoldPredictions], ethogram: Ethogram) -> dict[str, float]:
+    majority = _confusions(folds, [[video.majority for video in fold.held_out] for fold in folds], ethogram)
+    colour = _confusions(folds, [[video.mean_colour for video in fold.held_out] for fold in folds], ethogram)
+    return {"majority": pooled_accuracy(majority), "nearest mean colour": pooled_accuracy(colour)}
+
+
+def _bouts(
+    folds: Sequence[FoldPredictions], choices: Sequence[Choice], labels: Labels, ethogram: Ethogram
+) -> dict[str, BoutTable]:
+    smoothed = labels.get("smoothed", labels["fused"])
+    raw, processed = [], []
+    for fold, choice, plain, smooth in zip(folds, choices, labels["fused"], smoothed, strict=True):
+        raw.append(score_bouts(fold.held_out, plain, len(ethogram)))
+        processed.append(score_bouts(fold.held_out, smooth, len(ethogram), choice.min_bout_s))
+    tables = {"fused": raw, "processed": processed}
+    return {name: bout_table(pooled_bout_scores(scores), ethogram) for name, scores in tables.items()}
+
+
+def _calibration(folds: Sequence[FoldPredictions], choices: Sequence[Choice]) -> dict[str, CalibrationTable]:
+    after = [(video, choice.fusion) for fold, choice in zip(folds, choices, strict=True) for video in fold.held_out]
+    before = [(video, fusion.model_copy(update={"temperature": 1.0})) for video, fusion in after]
+    return {"before": calibration_of(before), "after": calibration_of(after)}
+
+
+def _fold_scores(
+    folds: Sequence[FoldPredictions], choices: Sequence[Choice], confusions: dict[str, list[NDArray[np.int64]]]
+) -> list[FoldScores]:
+    return [
+        FoldScores(
+            group=fold.group,
+            validation_group=fold.validation_group if fold.validation else None,
+            frames=int(confusions["fused"][index].sum()),
+            accuracy={kind: pooled_accuracy([matrices[index]]) for kind, matrices in confusions.items()},
+            choice=choices[index],
+        )
+        for index, fold in enumerate(folds)
     ]
-    if evaluation.sweep is not None:
-        weight_row = [f"{weight:.1f}" for weight in evaluation.sweep.flow_weights]
-        parts += [
-            "## Fusion sweep\n",
-            "Optimistic: these weights are tried on the test videos themselves, and none of them was chosen.\n",
-            _table(["flow weight", *weight_row], [["accuracy", *map(_percent, evaluation.sweep.accuracy)]]),
-            "![Fusion sweep](fusion_sweep.png)\n",
-        ]
-    return "\n".join(parts)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+def _rows(confusion: NDArray[np.int64]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(row) for row in confusion.tolist())
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _span(interval: Interval) -> str:
+    return f"{interval.low:.1%} to {interval.high:.1%} (by resampling held-out groups)"

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from toolkit.train.networks.registry import ARCHITECTURES, Architecture, Head, build_network
-from toolkit.train.networks.stacked_head import StackedHead
 
-__all__ = ["ARCHITECTURES", "Architecture", "Head", "StackedHead", "build_network"]
+__all__ = ["ARCHITECTURES", "Architecture", "Head", "build_network"]

@@ -1,18 +1,19 @@
-"""The networks by name: what a configuration, a run folder and a bundle call them, and the sizes they were made for."""
+"""The networks by name: what a configuration, a run folder and a bundle call them, and the sizes they were made for.
+
+Torch is imported when a network is built, not before: a report on stored predictions reads configurations too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from toolkit.errors import ConfigError, raise_faults
-from toolkit.train.networks.i3d import I3D
-from toolkit.train.networks.r2plus1d import DEPTH_18, DEPTH_34, SMALL, R2Plus1D
-from toolkit.train.networks.stacked_head import PUBLISHED_CLASSES, StackedHead
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Head = Literal["replaced", "stacked"]
 """What stands where the published classifier was: one of ours, or the published one with ours on its logits."""
@@ -38,6 +39,18 @@ class Architecture:
     """The layer that gives the logits, as in its state: ``fc``."""
 
 
+def _i3d(**settings: Any) -> nn.Module:
+    from toolkit.train.networks.i3d import I3D
+
+    return I3D(**settings)
+
+
+def _r2plus1d(depth: str, **settings: Any) -> nn.Module:
+    from toolkit.train.networks import r2plus1d
+
+    return r2plus1d.R2Plus1D(getattr(r2plus1d, depth), **settings)
+
+
 _I3D_ENDS = ("Conv3d_1a_7x7.conv3d.weight", "logits.conv3d")
 _R2PLUS1D_ENDS = ("stem.0.weight", "fc")
 _TRAN = "Tran et al. 2018, A Closer Look at Spatiotemporal Convolutions for Action Recognition, CVPR"
@@ -46,10 +59,10 @@ _CARREIRA = "Carreira and Zisserman 2017, Quo Vadis, Action Recognition?, CVPR"
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
-        Architecture("i3d", 255, 224, I3D, _CARREIRA, *_I3D_ENDS),
-        Architecture("r2plus1d-18", 128, 112, partial(R2Plus1D, DEPTH_18), _TRAN, *_R2PLUS1D_ENDS),
-        Architecture("r2plus1d-34", 128, 112, partial(R2Plus1D, DEPTH_34), _TRAN, *_R2PLUS1D_ENDS),
-        Architecture("r2plus1d-small", 64, 56, partial(R2Plus1D, SMALL), f"reduced from {_TRAN}", *_R2PLUS1D_ENDS),
+        Architecture("i3d", 255, 224, _i3d, _CARREIRA, *_I3D_ENDS),
+        Architecture("r2plus1d-18", 128, 112, partial(_r2plus1d, "DEPTH_18"), _TRAN, *_R2PLUS1D_ENDS),
+        Architecture("r2plus1d-34", 128, 112, partial(_r2plus1d, "DEPTH_34"), _TRAN, *_R2PLUS1D_ENDS),
+        Architecture("r2plus1d-small", 64, 56, partial(_r2plus1d, "SMALL"), f"reduced from {_TRAN}", *_R2PLUS1D_ENDS),
     )
 }
 """Every network by its name. Sizes are those of Nguyen et al. 2019, but for the small preset."""
@@ -98,6 +111,8 @@ def build_network(
     if not 0 <= dropout < 1:
         faults.append(f"dropout is the probability of dropping a feature and must lie in [0, 1), found {dropout}")
     raise_faults(ConfigError, "The network cannot be built", faults)
+    from toolkit.train.networks.stacked_head import PUBLISHED_CLASSES, StackedHead
+
     build = ARCHITECTURES[name].build
     if head == "stacked":
         return StackedHead(build(channels=channels, classes=PUBLISHED_CLASSES, dropout=0.0), classes, dropout)

@@ -11,7 +11,8 @@ from torch import nn
 from toolkit.errors import InputError, raise_faults
 from toolkit.files import sha256_of_file
 from toolkit.preprocess import Stream, StreamInput
-from toolkit.train.networks import ARCHITECTURES, Head, StackedHead
+from toolkit.train.networks import ARCHITECTURES, Head
+from toolkit.train.networks.stacked_head import StackedHead
 from toolkit.train.pretrained.catalogue import CATALOGUE, InputFacts, entry_of_sha256
 from toolkit.train.pretrained.conversion import Converted
 from toolkit.train.pretrained.download import check_hash, fetched

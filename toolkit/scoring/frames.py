@@ -1,4 +1,4 @@
-"""How well labels agree with an observer's: one home for training, validation and reports.
+"""How well frames' labels agree with an observer's.
 
 Everything about frames follows from one confusion matrix, so that matrices of videos or folds can be added before
 they are scored. What a matrix cannot say is NaN, never 0: the precision of a behaviour that was not predicted, the
@@ -13,11 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.bouts import Bout
 from toolkit.errors import InputError
-
-IOU_THRESHOLDS = (0.1, 0.25, 0.5, 0.75)
-"""Overlaps at which bouts are scored unless told otherwise."""
 
 
 def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer], behaviours: int) -> NDArray[np.int64]:
@@ -90,13 +86,13 @@ def frame_scores(confusion: NDArray[np.integer]) -> FrameScores:
     """
     counts = np.asarray(confusion, dtype=np.float64)
     right, true, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-    f1 = np.where(true > 0, _ratio(2 * right, true + predicted), np.nan)
+    f1 = np.where(true > 0, ratio(2 * right, true + predicted), np.nan)
     present = f1[true > 0]
     return FrameScores(
         frames=int(confusion.sum()),
         accuracy=accuracy(confusion),
-        precision=_ratio(right, predicted),
-        recall=_ratio(right, true),
+        precision=ratio(right, predicted),
+        recall=ratio(right, true),
         f1=f1,
         macro_f1=float(present.mean()) if present.size else float("nan"),
         kappa=cohen_kappa(confusion),
@@ -134,105 +130,8 @@ def cohen_kappa(confusion: NDArray[np.integer]) -> float:
     return (observed - expected) / (1 - expected) if expected < 1 else float("nan")
 
 
-@dataclass(frozen=True, eq=False)
-class BoutScores:
-    """How many bouts were found, by the overlap that counts as found."""
-
-    thresholds: tuple[float, ...]
-    """J smallest intersections over union."""
-    matched: NDArray[np.int64]
-    """(J, K) matched pairs."""
-    truth: NDArray[np.int64]
-    """(K,) true bouts."""
-    predicted: NDArray[np.int64]
-    """(K,) predicted bouts."""
-
-    @property
-    def f1(self) -> NDArray[np.float64]:
-        """(J, K) F1 of each behaviour; NaN where the truth has no bout."""
-        return np.where(self.truth > 0, _ratio(2 * self.matched, self.truth + self.predicted), np.nan)
-
-    @property
-    def pooled_f1(self) -> NDArray[np.float64]:
-        """(J,) F1 over the bouts of all behaviours; NaN without any bout."""
-        return _ratio(2 * self.matched.sum(axis=1), np.sum(self.truth + self.predicted))
-
-
-def bout_scores(
-    truth: Sequence[Bout],
-    predicted: Sequence[Bout],
-    behaviours: int,
-    thresholds: Sequence[float] = IOU_THRESHOLDS,
-) -> BoutScores:
-    """Match predicted to true bouts and count the matches.
-
-    Bouts of the same behaviour are matched one to one, greedily: of all pairs that are left, the one with the largest
-    intersection over union first (the earlier one of equals). A pair counts at each threshold that it reaches.
-
-    Parameters
-    ----------
-    truth, predicted
-        Each ordered and without overlaps, as `toolkit.bouts` makes them, on the same clock.
-    behaviours
-        K.
-    thresholds
-        Intersections over union, over 0 and up to 1.
-
-    Raises
-    ------
-    InputError
-        If a threshold is out of its range.
-    """
-    if not all(0 < threshold <= 1 for threshold in thresholds):
-        raise InputError(f"an overlap threshold must be over 0 and at most 1, found {list(thresholds)}.")
-    matched = np.zeros((len(thresholds), behaviours), dtype=np.int64)
-    for behaviour in range(behaviours):
-        ious = _matched_ious(_spans(truth, behaviour), _spans(predicted, behaviour))
-        matched[:, behaviour] = [np.count_nonzero(ious >= threshold) for threshold in thresholds]
-    counts = [
-        np.bincount([bout.behaviour for bout in bouts], minlength=behaviours).astype(np.int64)
-        for bouts in (truth, predicted)
-    ]
-    return BoutScores(tuple(thresholds), matched, counts[0], counts[1])
-
-
-def _spans(bouts: Sequence[Bout], behaviour: int) -> list[tuple[int, int]]:
-    return [(bout.start_ns, bout.stop_ns) for bout in bouts if bout.behaviour == behaviour]
-
-
-def _matched_ious(truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return the intersection over union of each greedily matched pair."""
-    pairs = sorted(_overlaps(truth, predicted), key=lambda pair: (-pair[0], pair[1], pair[2]))
-    taken_true: set[int] = set()
-    taken_predicted: set[int] = set()
-    ious = []
-    for iou, i, j in pairs:
-        if i not in taken_true and j not in taken_predicted:
-            taken_true.add(i)
-            taken_predicted.add(j)
-            ious.append(iou)
-    return np.array(ious, dtype=np.float64)
-
-
-def _overlaps(truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> list[tuple[float, int, int]]:
-    """Return (IoU, true index, predicted index) of every pair that overlaps, walking both lists once."""
-    overlaps = []
-    i = j = 0
-    while i < len(truth) and j < len(predicted):
-        (true_start, true_stop), (start, stop) = truth[i], predicted[j]
-        intersection = min(true_stop, stop) - max(true_start, start)
-        if intersection > 0:
-            union = (true_stop - true_start) + (stop - start) - intersection
-            overlaps.append((intersection / union, i, j))
-        if true_stop <= stop:
-            i += 1
-        else:
-            j += 1
-    return overlaps
-
-
-def _ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
+def ratio(numerator: NDArray[np.number], denominator: NDArray[np.number]) -> NDArray[np.float64]:
     """Return numerator / denominator, NaN where the denominator is 0."""
     over = np.broadcast_to(np.asarray(denominator, dtype=np.float64), np.shape(numerator))
-    ratio: NDArray[np.float64] = np.divide(numerator, over, out=np.full(np.shape(numerator), np.nan), where=over > 0)
-    return ratio
+    quotient: NDArray[np.float64] = np.divide(numerator, over, out=np.full(np.shape(numerator), np.nan), where=over > 0)
+    return quotient
