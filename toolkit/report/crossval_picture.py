@@ -139,7 +139,7 @@ def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float]
     per_cent = 100 * np.asarray(accuracy, dtype=np.float64)
     with paper_style():
         figure = new_figure(3.5, 2.6)
-        axes = figure.add_axes((0.15, 0.21, 0.79, 0.69))
+        axes = figure.add_axes((0.15, 0.21, 0.75, 0.69))
         axes.plot(flow_weights, per_cent, color=INK, linewidth=1.3, marker="o", markersize=3, clip_on=False)
         headline = 100 * chosen_in_folds
         axes.axhline(headline, color=PALE_INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0)
@@ -157,7 +157,8 @@ def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float]
         axes.annotate(f"{at[1]:.1f} %", at, textcoords="offset points", xytext=(0, 7), ha=side, fontsize=7)
         axes.set_title("tried on the test videos themselves: optimistic", fontsize=8, loc="left")
         axes.set_ylabel("accuracy, %")
-        _weight_axis(axes)
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0\nRGB alone", "0.2", "0.4", "0.6", "0.8", "1\nflow alone"])
         axes.set_xlabel("weight of flow", labelpad=-6)
     return figure
 
@@ -169,7 +170,7 @@ def behaviour_sweep_figure(flow_weights: Sequence[float], recall: Mapping[str, S
     rows = max(1, -(-len(recall) // columns))
     behaviours = ethogram_from_names(list(recall)).behaviours if recall else ()
     with paper_style():
-        figure = new_figure(PAGE_WIDTH_IN, 0.75 + 1.4 * rows)
+        figure = new_figure(PAGE_WIDTH_IN, 0.65 + 1.4 * rows)
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
         for axes, behaviour in zip(panels, behaviours, strict=False):
             values = np.array([math.nan if value is None else 100 * value for value in recall[behaviour.name]])
@@ -188,19 +189,15 @@ def behaviour_sweep_figure(flow_weights: Sequence[float], recall: Mapping[str, S
             axes.tick_params(labelbottom=True)
         figure.axes[0].set_ylim(0, 105)
         figure.axes[0].set_yticks([0, 25, 50, 75, 100])
-        _weight_axis(figure.axes[0])
-        figure.supxlabel("weight of flow", fontsize=8, y=0.02)
+        figure.axes[0].set_xlim(-0.03, 1.03)
+        figure.axes[0].set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        figure.supxlabel("weight of flow (0: RGB alone, 1: flow alone)", fontsize=8, y=0.02)
         figure.supylabel("recall, %", fontsize=8, x=0.01)
-        height_in = 0.75 + 1.4 * rows
+        height_in = 0.65 + 1.4 * rows
         figure.subplots_adjust(
-            left=0.075, right=0.985, top=1 - 0.25 / height_in, bottom=0.6 / height_in, wspace=0.12, hspace=0.42
+            left=0.075, right=0.985, top=1 - 0.25 / height_in, bottom=0.5 / height_in, wspace=0.12, hspace=0.42
         )
     return figure
-
-
-def _weight_axis(axes: Any) -> None:
-    axes.set_xlim(-0.03, 1.03)
-    axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0\nRGB", "0.2", "0.4", "0.6", "0.8", "1\nflow"])
 
 
 def _check_lengths(flow_weights: Sequence[float], *scores: Sequence[float | None]) -> None:

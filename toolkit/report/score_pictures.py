@@ -139,7 +139,7 @@ def paired_figure(groups: Mapping[str, Mapping[str, float]]) -> Any:
         axes = figure.gca()
         means = [100 * float(np.mean([values[method] for values in groups.values()])) for method in methods]
         axes.plot(places, means, label="mean", color=INK, linewidth=2, marker="_", markersize=12, markeredgewidth=2)
-        axes.set_xticks(places, [method.replace(" + ", "\n+ ") for method in methods])
+        axes.set_xticks(places, [method.replace(" + ", "\n+ ").replace(" and ", "\nand ") for method in methods])
         axes.set_xlim(-0.3, len(methods) - 0.7)
         axes.set_ylabel("accuracy of a held-out group, %")
         if few:
@@ -156,7 +156,7 @@ def bout_scores_figure(thresholds: Sequence[float], f1: Mapping[str, Sequence[fl
         raise InputError(f"expected an F1 for each of {len(thresholds)} overlaps.")
     with paper_style():
         figure = new_figure(3.5, 2.6)
-        axes = figure.add_axes((0.13, 0.17, 0.82, 0.76))
+        axes = figure.add_axes((0.14, 0.17, 0.82, 0.66))
         for index, (name, values) in enumerate(f1.items()):
             axes.plot(
                 thresholds,
@@ -172,7 +172,7 @@ def bout_scores_figure(thresholds: Sequence[float], f1: Mapping[str, Sequence[fl
         axes.set_ylim(0, 1)
         axes.set_xlim(0, 1)
         axes.set_xticks(list(thresholds), [f"{threshold:g}" for threshold in thresholds])
-        axes.set_xlabel("smallest overlap of a bout that is found (intersection over union)")
+        axes.set_xlabel("smallest intersection over union")
         axes.set_ylabel("F1 of bouts")
-        axes.legend(loc="lower left", frameon=False, fontsize=7, handlelength=2.8)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False, fontsize=7, handlelength=2.8)
     return figure

@@ -91,19 +91,17 @@ def compare(
     networks = [f"{first} {s}" for s in a.config.streams] + [f"{second} {s}" for s in b.config.streams]
     preferred = np.array([w / 2 for cv in (a, b) for w in fusion_for(cv.config.streams).weights.values()])
     choices = [{fold.group: fold.choice for fold in evaluation.folds} for evaluation in (evaluated_a, evaluated_b)]
-    folds = {fold.group: fold for fold in b.folds}
+    ours, theirs = ({fold.group: fold for fold in cv.folds if fold.held_out} for cv in (a, b))
     confusions: dict[str, list[NDArray[np.int64]]] = {first: [], second: [], TOGETHER: []}
     weights, validation_frames = {}, {}
-    for fold in sorted(a.folds, key=lambda fold: fold.group):
-        if fold.group not in folds or not fold.held_out or not folds[fold.group].held_out:
-            continue
-        inner, held_out = _shared_parts(fold, folds[fold.group], one[1], other[1])
+    for group in (fold.group for fold in evaluated_a.folds if fold.group in theirs):
+        inner, held_out = _shared_parts(ours[group], theirs[group], a, b)
         chosen = _choose_weights(inner, preferred)
-        weights[fold.group] = dict(zip(networks, chosen.tolist(), strict=True))
-        validation_frames[fold.group] = len(inner.labels) if inner.one else 0
+        weights[group] = dict(zip(networks, chosen.tolist(), strict=True))
+        validation_frames[group] = len(inner.labels) if inner.one else 0
         labels = {
-            first: np.concatenate([video.fused(choices[0][fold.group].fusion) for video in held_out.one]),
-            second: np.concatenate([video.fused(choices[1][fold.group].fusion) for video in held_out.other]),
+            first: np.concatenate([video.fused(choices[0][group].fusion) for video in held_out.one]),
+            second: np.concatenate([video.fused(choices[1][group].fusion) for video in held_out.other]),
             TOGETHER: fuse_networks(held_out.logits, chosen),
         }
         for name, each in labels.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def evaluation_of(
     InputError
         If there is no prediction, or one is not of this ethogram or lacks a stream.
     """
-    folds = sorted((fold for fold in folds if fold.held_out), key=lambda fold: fold.group)
+    folds = sorted((fold for fold in folds if fold.held_out), key=lambda fold: _numbered(fold.group))
     _check(folds, ethogram, config.streams)
     groups = [fold.group for fold in folds]
     choices = [choose(fold.validation, config.streams) for fold in folds]
@@ -195,6 +196,11 @@ def confusion_of(
 ) -> NDArray[np.int64]:
     """Return the (K, K) confusion matrix of these videos' (M,) labels, rows are the truth."""
     return confusion_matrix(np.concatenate([v.labels for v in videos]), np.concatenate(labels), len(ethogram))
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """Order video2 before video10, as people do."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def _check(folds: Sequence[FoldPredictions], ethogram: Ethogram, streams: Sequence[Stream]) -> None:

@@ -69,17 +69,12 @@ def published_section(evaluations: Mapping[str, Evaluation]) -> list[str]:
 
 def paired_table(paired: Sequence[PairedDifference]) -> str:
     """Return differences of accuracy per held-out group, in percentage points."""
-    groups = list(paired[0].groups)
-    rows = [
-        [
-            f"{_kind(p.one)} - {_kind(p.other)}",
-            *(_points(p.groups[g]) for g in groups),
-            _points(p.mean),
-            _points_span(p.interval),
-        ]
-        for p in paired
-    ]
-    return table(["difference, percentage points", *groups, "mean", "95 % interval"], rows)
+    rows = [[group, *(_points(each.groups[group]) for each in paired)] for group in paired[0].groups]
+    rows.append(["mean", *(_points(each.mean) for each in paired)])
+    if any(each.interval for each in paired):
+        rows.append(["95 % interval of the mean", *(_points_span(each.interval) for each in paired)])
+    names = [f"{_kind(each.one)} minus {_kind(each.other)}" for each in paired]
+    return table(["percentage points", *names], rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
