@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from toolkit.bouts import Bout, BoutBuilder, BoutRules, bouts_from_labels
+from toolkit.bouts import Bout, BoutBuilder, BoutRules, bouts_from_labels, smooth_probabilities
 from toolkit.errors import ConfigError, InputError
 
 INTERVAL_NS = 100_000_000
@@ -191,3 +191,36 @@ def test_no_stitch_is_left_undone(frames: list[tuple[int, int, float]], gap_s: f
             observed = (labels[between] >= 0).all() and (np.diff(path) <= 1.5 * INTERVAL_NS).all()
             if earlier.behaviour == bout.behaviour and observed:
                 assert bout.start_ns - earlier.stop_ns > gap_s * 1e9
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.integers(0, 8))
+def test_smoothing_is_a_moving_average_that_shrinks_at_the_ends(seed: int, frames: int, reach: int) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(3), frames)
+    times = np.arange(frames) * INTERVAL_NS
+    smoothed = smooth_probabilities(probabilities, times, 2 * reach * INTERVAL_NS / 1e9, INTERVAL_NS)
+    window = np.ones(2 * reach + 1)
+    full = [np.convolve(column, window)[reach : reach + frames] for column in (*probabilities.T, np.ones(frames))]
+    np.testing.assert_allclose(smoothed.T, np.array(full[:3]) / full[3], atol=1e-6)
+    np.testing.assert_allclose(smoothed.sum(axis=1), 1, atol=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 12), min_size=1, max_size=5))
+def test_smoothing_never_reaches_over_a_gap(seed: int, lengths: list[int]) -> None:
+    probabilities = np.random.default_rng(seed).dirichlet(np.ones(3), sum(lengths))
+    times = np.concatenate([np.arange(n) * INTERVAL_NS + run * 10**12 for run, n in enumerate(lengths)])
+    together = smooth_probabilities(probabilities, times, 0.5, INTERVAL_NS)
+    runs = np.split(np.arange(sum(lengths)), np.cumsum(lengths)[:-1])
+    alone = [smooth_probabilities(probabilities[run], times[run], 0.5, INTERVAL_NS) for run in runs]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-6)
+
+
+def test_smoothing_by_hand() -> None:
+    probabilities = np.array([[0.0], [1.0], [0.0], [0.0], [1.0]])
+    times = np.array([0, 1, 2, 4, 5]) * INTERVAL_NS
+    smoothed = smooth_probabilities(probabilities, times, 0.2, INTERVAL_NS)
+    np.testing.assert_allclose(smoothed[:, 0], [1 / 2, 1 / 3, 1 / 2, 1 / 2, 1 / 2], atol=1e-7)
+    for unsmoothed in (0.0, 0.199):
+        np.testing.assert_array_equal(
+            smooth_probabilities(probabilities, times, unsmoothed, INTERVAL_NS), probabilities
+        )
+    assert smooth_probabilities(probabilities[:0], times[:0], 1.0, INTERVAL_NS).shape == (0, 1)

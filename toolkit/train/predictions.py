@@ -76,7 +76,7 @@ class VideoPredictions:
         """
         steps = np.diff(self.frame_index)
         step = float(steps[steps <= steps.min() + 1].mean()) if steps.size else 1.0
-        # Steps of 1, 1, 1, 2 decimate 25 to 20 frames per second; a 2 among many hundred 1s is a frame left out.
+        # Steps of 1, 1, 2 decimate 4 to 3 frames per second; a 2 among many hundred 1s is a frame left out.
         gaps = steps > max(MAX_STEP * step, np.ceil(step - 0.05))
         interval_ns = round(step / self.fps * NS_PER_S)
         return np.r_[0, np.cumsum(1 + gaps)] * interval_ns, interval_ns
@@ -168,7 +168,7 @@ def _load_fold(fold: Path) -> FoldPredictions:
 
 def _load_video(path: Path) -> VideoPredictions:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             video = VideoPredictions(
                 video=str(arrays["video"]),
                 group=str(arrays["group"]),
