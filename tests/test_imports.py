@@ -51,6 +51,7 @@ def test_blocking_works() -> None:
         "toolkit.doctor",
         "toolkit.report",
         "toolkit.synth",
+        "toolkit.train.crossval_report",
     ],
 )
 def test_a_bare_machine_can_import(module: str) -> None:
