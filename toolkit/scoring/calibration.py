@@ -17,8 +17,9 @@ from toolkit.scoring.frames import ratio
 CALIBRATION_BINS = 15
 """Bins of equal width that confidences are sorted into (Guo et al. 2017)."""
 
-TEMPERATURE_BOUNDS = (0.1, 10.0)
-"""Where a temperature is looked for. Without bounds, logits that are always right would be divided by nothing."""
+TEMPERATURE_BOUNDS = (0.25, 10.0)
+"""Where a temperature is looked for. On frames that are all right any colder one is likelier, which says nothing of
+others: the lower bound keeps such a choice from making every probability a one."""
 
 _HALVINGS = 40
 

@@ -13,8 +13,9 @@ from toolkit.errors import InputError
 from toolkit.files import atomic_write
 from toolkit.report.score_pictures import draw_paired_accuracy
 from toolkit.train.comparison import TOGETHER, Comparison, compare
+from toolkit.train.markdown import percent, span, table
 from toolkit.train.scores import REPORT, Evaluation, write_report
-from toolkit.train.scores_report import paired_table, percent, published_section, span, table
+from toolkit.train.scores_report import paired_table, published_section
 from toolkit.train.stored import StoredCrossValidation, load_crossval
 
 

@@ -11,7 +11,8 @@ from toolkit.ethogram import Ethogram
 from toolkit.files import atomic_write
 from toolkit.report.crossval_picture import draw_behaviour_sweep, draw_confusion, draw_fusion_sweep
 from toolkit.report.score_pictures import draw_bout_scores, draw_paired_accuracy, draw_reliability
-from toolkit.train.score_parts import FoldScores, Interval, PairedDifference
+from toolkit.train.markdown import in_brackets, number, percent, points, points_span, span, table
+from toolkit.train.score_parts import FoldScores, PairedDifference
 from toolkit.train.scores import REPORT, Evaluation
 from toolkit.train.selection import LEAST_COVERAGE, Choice
 
@@ -69,28 +70,12 @@ def published_section(evaluations: Mapping[str, Evaluation]) -> list[str]:
 
 def paired_table(paired: Sequence[PairedDifference]) -> str:
     """Return differences of accuracy per held-out group, in percentage points."""
-    rows = [[group, *(_points(each.groups[group]) for each in paired)] for group in paired[0].groups]
-    rows.append(["mean", *(_points(each.mean) for each in paired)])
+    rows = [[group, *(points(each.groups[group]) for each in paired)] for group in paired[0].groups]
+    rows.append(["mean", *(points(each.mean) for each in paired)])
     if any(each.interval for each in paired):
-        rows.append(["95 % interval of the mean", *(_points_span(each.interval) for each in paired)])
+        rows.append(["95 % interval of the mean", *(points_span(each.interval) for each in paired)])
     names = [f"{_kind(each.one)} minus {_kind(each.other)}" for each in paired]
     return table(["percentage points", *names], rows)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction in per cent, or a dash."""
-    return "-" if value is None else f"{100 * value:.1f} %"
-
-
-def span(interval: Interval | None) -> str:
-    """Return an interval of fractions in per cent, or a dash."""
-    return "-" if interval is None else f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
 
 
 def _head(evaluation: Evaluation) -> list[str]:
@@ -138,8 +123,8 @@ def _accuracy(evaluation: Evaluation) -> list[str]:
     return [
         "## Accuracy\n",
         table(["", "pooled over frames", *interval, "mean over held-out groups", *interval], rows),
-        f"Cohen's kappa of the fused labels {kappa}{_in_brackets(intervals.kappa if intervals else None)}, macro F1 "
-        f"{evaluation.macro_f1:.3f}{_in_brackets(intervals.macro_f1 if intervals else None)}. {note}\n",
+        f"Cohen's kappa of the fused labels {kappa}{in_brackets(intervals.kappa if intervals else None)}, macro F1 "
+        f"{evaluation.macro_f1:.3f}{in_brackets(intervals.macro_f1 if intervals else None)}. {note}\n",
     ]
 
 
@@ -160,7 +145,7 @@ def _behaviours(evaluation: Evaluation) -> list[str]:
     intervals = evaluation.intervals
     rows = []
     for name in evaluation.behaviours:
-        values = [_number(column[name]) for column in (evaluation.precision, evaluation.recall, evaluation.f1)]
+        values = [number(column[name]) for column in (evaluation.precision, evaluation.recall, evaluation.f1)]
         bounds = intervals.f1[name] if intervals else None
         rows.append(
             [name, *values, *([f"{bounds.low:.3f} to {bounds.high:.3f}" if bounds else "-"] if intervals else [])]
@@ -201,10 +186,10 @@ def _bouts(evaluation: Evaluation) -> list[str]:
     rows = []
     for key, bouts in evaluation.bouts.items():
         counts = f"{sum(bouts.predicted.values())} / {sum(bouts.true.values())}"
-        rows.append([f"all, {names[key]}", counts, *map(_number, bouts.f1)])
+        rows.append([f"all, {names[key]}", counts, *map(number, bouts.f1)])
     bouts = evaluation.bouts["processed"]
     for name, values in bouts.behaviours.items():
-        rows.append([name, f"{bouts.predicted[name]} / {bouts.true[name]}", *map(_number, values)])
+        rows.append([name, f"{bouts.predicted[name]} / {bouts.true[name]}", *map(number, values)])
     return [
         "## Bouts\n",
         "F1 of bouts by the smallest intersection over union that counts as found. No bout crosses a gap in the "
@@ -216,7 +201,7 @@ def _bouts(evaluation: Evaluation) -> list[str]:
 
 def _calibration(evaluation: Evaluation) -> list[str]:
     rows = [
-        [f"{name} temperature", percent(c.expected_calibration_error), _number(c.negative_log_likelihood)]
+        [f"{name} temperature", percent(c.expected_calibration_error), number(c.negative_log_likelihood)]
         for name, c in evaluation.calibration.items()
     ]
     certainty = evaluation.certainty
@@ -304,19 +289,3 @@ def _draw(folder: Path, evaluation: Evaluation, ethogram: Ethogram) -> None:
 
 def _kind(kind: str) -> str:
     return _KINDS.get(kind, kind)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _in_brackets(interval: Interval | None) -> str:
-    return f" ({interval.low:.3f} to {interval.high:.3f})" if interval else ""
-
-
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
-
-
-def _points_span(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
