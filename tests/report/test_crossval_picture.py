@@ -54,7 +54,7 @@ def test_sweep_marks_the_best_weight_and_the_headline(tmp_path: Path) -> None:
     assert set(axes.lines[1].get_ydata()) == {87.5}
     texts = [text.get_text() for text in axes.texts]
     assert "90.0 %" in texts
-    assert any("87.5 %, with weights chosen inside the folds" in text for text in texts)
+    assert any("87.5 %, weights chosen without these videos" in text for text in texts)
     assert "optimistic" in axes.get_title(loc="left")
     draw_fusion_sweep(weights, accuracy, 0.875, tmp_path / "sweep.png")
     assert borders_are_white(tmp_path / "sweep.png")

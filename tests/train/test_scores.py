@@ -178,6 +178,15 @@ def test_bouts_never_cross_a_gap() -> None:
     assert table.f1 == pytest.approx([4 / 5] * 4)
 
 
+def test_clips_cut_to_one_behaviour_are_said_to_be(tmp_path: Path, evaluation: Evaluation) -> None:
+    logits = np.eye(3)[[1] * 5]
+    clips = [video("a", [k] * 5, {"rgb": logits, "flow": logits}, name=f"a_{k}.mpg") for k in range(3)]
+    cut = evaluate([FoldPredictions("a", None, (), tuple(clips))])
+    assert (cut.behaviour_changes, evaluation.behaviour_changes) == (False, True)
+    write_report(tmp_path, cut, ETHOGRAM)
+    assert "clips cut to one behaviour each" in (tmp_path / "report.md").read_text()
+
+
 def test_calibration_by_hand() -> None:
     # The inner validation sets T = 5 / ln 3 (three of four right, 5 apart), so 5 means 3/4, and 5 / 2 means less.
     def made(labels: list[int]) -> dict[str, object]:

@@ -66,11 +66,10 @@ def test_a_video_that_is_right_is_left_alone() -> None:
 
 
 def test_short_false_bouts_are_dropped() -> None:
-    # Ten stretches of 2 s that are right and three of 0.5 s that are wrong, apart, so that smoothing changes nothing.
-    lengths = np.array([20] * 10 + [5] * 3)
-    labels = np.repeat([0, 1] * 5 + [0, 1, 0], lengths)
+    # Ten bouts of 2 s that are right, and three of 0.5 s that are wrong, each apart, so that no smoothing mends them.
+    labels = np.repeat([0, 1] * 5 + [0, 1, 0], [20] * 10 + [5] * 3)
     said = np.where(np.arange(labels.size) < 200, labels, 2)
-    apart = np.arange(labels.size) + np.repeat(100 * np.arange(13), lengths)
+    apart = np.arange(labels.size) + np.repeat(100 * np.arange(4), [200, 5, 5, 5])
     logits = 8 * np.eye(3)[said]
     inner = video("inner", labels, {"rgb": logits, "flow": logits}, frame_index=apart)
     choice = choose([inner], BOTH)
@@ -78,6 +77,17 @@ def test_short_false_bouts_are_dropped() -> None:
     # 13 true bouts, 10 of them found among 13; dropping what is under 0.75 s leaves 10, all right.
     assert score_bouts([inner], [said], 3).pooled_f1.tolist() == pytest.approx([20 / 26] * 4)
     assert score_bouts([inner], [said], 3, 0.75).pooled_f1.tolist() == pytest.approx([20 / 23] * 4)
+
+
+def test_clips_cut_to_one_behaviour_choose_no_smoothing() -> None:
+    # Each stretch is one behaviour and one frame of it wrong: the widest smoothing would be all right, by the cutting.
+    labels = np.repeat([0, 1], 10)
+    logits = 2.0 * np.eye(2)[np.where(np.arange(20) % 10 == 4, 1 - labels, labels)]
+    together = video("inner", labels, {"rgb": logits, "flow": logits})
+    apart = video("inner", labels, {"rgb": logits, "flow": logits}, frame_index=[*range(10), *range(50, 60)])
+    assert (together.behaviour_changes(), apart.behaviour_changes()) == (True, False)
+    assert choose([together], BOTH).smoothing_s > 0
+    assert (choose([apart], BOTH).smoothing_s, choose([apart], BOTH).min_bout_s) == (0.0, 0.0)
 
 
 def test_the_threshold_is_the_smallest_that_reaches_its_target() -> None:

@@ -41,9 +41,7 @@ def draw_confusion(confusion: NDArray[np.integer], ethogram: Ethogram, path: Pat
     save_png(confusion_figure(confusion, ethogram, title), path)
 
 
-def draw_fusion_sweep(
-    flow_weights: Sequence[float], accuracy: Sequence[float], chosen_in_folds: float, path: Path
-) -> None:
+def draw_fusion_sweep(flow_weights: Sequence[float], accuracy: Sequence[float], headline: float, path: Path) -> None:
     """Write the accuracy of the fused streams over the weight of flow as PNG.
 
     Parameters
@@ -52,7 +50,7 @@ def draw_fusion_sweep(
         M weights of the flow stream, 0 (RGB alone) to 1 (flow alone), increasing.
     accuracy
         M fractions of right frames, 0 to 1.
-    chosen_in_folds
+    headline
         Accuracy with the weights chosen without the test videos: the figure to report.
     path
         Written whole or not at all.
@@ -64,7 +62,7 @@ def draw_fusion_sweep(
     MissingDependency
         If matplotlib is not installed.
     """
-    save_png(fusion_sweep_figure(flow_weights, accuracy, chosen_in_folds), path)
+    save_png(fusion_sweep_figure(flow_weights, accuracy, headline), path)
 
 
 def draw_behaviour_sweep(
@@ -133,7 +131,7 @@ def confusion_figure(confusion: NDArray[np.integer], ethogram: Ethogram, title: 
     return figure
 
 
-def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float], chosen_in_folds: float) -> Any:
+def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float], headline: float) -> Any:
     """Return the curve of `draw_fusion_sweep` as a matplotlib figure."""
     _check_lengths(flow_weights, accuracy)
     per_cent = 100 * np.asarray(accuracy, dtype=np.float64)
@@ -141,13 +139,13 @@ def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float]
         figure = new_figure(3.5, 2.6)
         axes = figure.add_axes((0.15, 0.21, 0.75, 0.69))
         axes.plot(flow_weights, per_cent, color=INK, linewidth=1.3, marker="o", markersize=3, clip_on=False)
-        headline = 100 * chosen_in_folds
-        axes.axhline(headline, color=PALE_INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0)
-        low, high = min(per_cent.min(), headline), max(per_cent.max(), headline)
+        dashed = 100 * headline
+        axes.axhline(dashed, color=PALE_INK, linewidth=0.9, linestyle=(0, (4, 2)), zorder=0)
+        low, high = min(per_cent.min(), dashed), max(per_cent.max(), dashed)
         span = max(float(high - low), 1.0)
         axes.set_ylim(low - 0.3 * span, high + 0.2 * span)
         axes.text(
-            *(0.5, 0.03, f"dashed: {headline:.1f} %, with weights chosen inside the folds"),
+            *(0.5, 0.03, f"dashed: {dashed:.1f} %, weights chosen without these videos"),
             **{"transform": axes.transAxes, "ha": "center", "va": "bottom", "fontsize": 6.5, "color": PALE_INK},
         )
         best = int(per_cent.argmax())

@@ -67,6 +67,11 @@ class VideoPredictions:
         times, interval_ns = self.evaluated_times()
         return smooth_probabilities(probabilities, times, smoothing_s, interval_ns)
 
+    def behaviour_changes(self) -> bool:
+        """Return whether the annotated behaviour changes within any run of evaluated frames."""
+        times, interval_ns = self.evaluated_times()
+        return bool(((np.diff(times) <= MAX_STEP * interval_ns) & (np.diff(self.labels) != 0)).any())
+
     def evaluated_times(self) -> tuple[NDArray[np.int64], int]:
         """Return a time in ns for each evaluated frame, and the interval from one to the next.
 
@@ -96,6 +101,7 @@ class FoldPredictions:
 
 
 class _FoldFile(BaseModel):
+    # What a fold says beside this, of its training, is no matter of its predictions.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     group: str

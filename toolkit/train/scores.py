@@ -76,6 +76,9 @@ class Evaluation(Part):
     """(K, K) fused, rows are the truth."""
     stream_confusions: dict[Stream, tuple[tuple[int, ...], ...]]
     """The same of each stream alone."""
+    behaviour_changes: bool
+    """Whether the behaviour changes within any run of test frames. If not, the videos are clips cut to one behaviour,
+    whose bouts say nothing of continuous video."""
     bouts: dict[str, BoutTable]
     """``fused``: raw runs of equal labels. ``processed``: after each fold's smoothing and shortest bout."""
     calibration: dict[str, CalibrationTable]
@@ -174,6 +177,7 @@ def evaluation_of(
         intervals=intervals_of(confusions, ethogram),
         confusion=_rows(fused),
         stream_confusions={stream: _rows(np.sum(confusions[stream], axis=0)) for stream in config.streams},
+        behaviour_changes=any(video.behaviour_changes() for video in videos),
         bouts=_bouts(folds, choices, labels, ethogram),
         calibration=_calibration(folds, choices),
         certainty=certainty_of(zip((fold.held_out for fold in folds), choices, strict=True)),

@@ -190,10 +190,16 @@ def _bouts(evaluation: Evaluation) -> list[str]:
     bouts = evaluation.bouts["processed"]
     for name, values in bouts.behaviours.items():
         rows.append([name, f"{bouts.predicted[name]} / {bouts.true[name]}", *map(number, values)])
+    cut = (
+        ""
+        if evaluation.behaviour_changes
+        else " **These videos are clips cut to one behaviour each: where a bout starts and stops is given, nothing was "
+        "smoothed or dropped, and these figures say nothing of continuous video.**"
+    )
     return [
         "## Bouts\n",
         "F1 of bouts by the smallest intersection over union that counts as found. No bout crosses a gap in the "
-        "evaluated frames. Single behaviours are those of the processed bouts.\n",
+        f"evaluated frames. Single behaviours are those of the processed bouts.{cut}\n",
         table(["bouts", "predicted / true", *(f"IoU {threshold:g}" for threshold in bouts.thresholds)], rows),
         "![F1 of bouts](bouts.png)\n",
     ]

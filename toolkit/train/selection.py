@@ -9,7 +9,9 @@ Everything is chosen in turn, each with what was chosen before it, on the inner 
 5. the probability below which a label is called uncertain: the smallest at which `TARGET_ACCURACY` of the labels that
    are kept are right.
 
-Ties go to the paper, and else to the least interference.
+Ties go to the paper, and else to the least interference. Smoothing and shortest bout are chosen only on frames in which
+behaviour changes: a clip that was cut to one behaviour gives away where its bout starts and stops, and any smoothing would
+do well on it.
 """
 
 from __future__ import annotations
@@ -89,11 +91,14 @@ def choose(validation: Sequence[VideoPredictions], streams: Sequence[Stream]) ->
         return paper_choice(streams)
     truth = np.concatenate([video.labels for video in validation])
     fusion = _choose_fusion(validation, truth, streams)
-    smoothing_s, smooth = _choose_smoothing(validation, truth, fusion)
+    smoothing_s, min_bout_s = 0.0, 0.0
+    if any(video.behaviour_changes() for video in validation):
+        smoothing_s, smooth = _choose_smoothing(validation, truth, fusion)
+        min_bout_s = _choose_shortest_bout(validation, smooth)
     return Choice(
         fusion=fusion,
         smoothing_s=smoothing_s,
-        min_bout_s=_choose_shortest_bout(validation, smooth),
+        min_bout_s=min_bout_s,
         uncertain_below=_choose_threshold(np.concatenate([v.probabilities(fusion) for v in validation]), truth),
         frames=len(truth),
     )
