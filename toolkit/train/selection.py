@@ -10,8 +10,8 @@ Everything is chosen in turn, each with what was chosen before it, on the inner 
    are kept are right.
 
 Ties go to the paper, and else to the least interference. Smoothing and shortest bout are chosen only on frames in which
-behaviour changes: a clip that was cut to one behaviour gives away where its bout starts and stops, and any smoothing would
-do well on it.
+behaviour changes: a clip that was cut to one behaviour gives away where its bout starts and stops, and any smoothing
+would do well on it.
 """
 
 from __future__ import annotations
