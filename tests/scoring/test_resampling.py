@@ -30,10 +30,8 @@ def test_a_ratio_is_resampled_by_group() -> None:
     def pooled(r: np.ndarray, f: np.ndarray, axis: int = -1) -> np.ndarray:
         return np.asarray(r.sum(axis=axis) / f.sum(axis=axis))
 
-    theirs = bootstrap(
-        *((right, frames), pooled),
-        **{"paired": True, "method": "percentile", "n_resamples": 20_000, "rng": np.random.default_rng(1)},
-    )
+    random = np.random.default_rng(1)
+    theirs = bootstrap((right, frames), pooled, paired=True, method="percentile", n_resamples=20_000, rng=random)
     ours = bootstrap_intervals(lambda drawn: np.array([right[drawn].sum() / frames[drawn].sum()]), 5)
     assert ours is not None
     np.testing.assert_allclose(ours[0], theirs.confidence_interval, atol=0.01)

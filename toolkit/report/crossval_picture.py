@@ -145,8 +145,14 @@ def fusion_sweep_figure(flow_weights: Sequence[float], accuracy: Sequence[float]
         span = max(float(high - low), 1.0)
         axes.set_ylim(low - 0.3 * span, high + 0.2 * span)
         axes.text(
-            *(0.5, 0.03, f"dashed: {dashed:.1f} %, weights chosen without these videos"),
-            **{"transform": axes.transAxes, "ha": "center", "va": "bottom", "fontsize": 6.5, "color": PALE_INK},
+            0.5,
+            0.03,
+            f"dashed: {dashed:.1f} %, weights chosen without these videos",
+            transform=axes.transAxes,
+            ha="center",
+            va="bottom",
+            fontsize=6.5,
+            color=PALE_INK,
         )
         best = int(per_cent.argmax())
         at = (float(flow_weights[best]), float(per_cent[best]))
