@@ -48,7 +48,7 @@ def bootstrap_intervals(
     --------
     >>> accuracies = np.array([0.9, 0.8, 0.95, 0.85])
     >>> [[low, high]] = bootstrap_intervals(lambda drawn: accuracies[drawn].mean(keepdims=True), 4)
-    >>> 0.8 <= low < 0.875 < high <= 0.95
+    >>> bool(0.8 <= low < 0.875 < high <= 0.95)
     True
     """
     if groups < FEWEST_GROUPS:
