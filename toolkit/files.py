@@ -59,18 +59,23 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o755)
-        for file in beside.rglob("*"):
-            _sync(file)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old / path.name)
-            beside.replace(path)
-            shutil.rmtree(old)
-        else:
-            beside.replace(path)
-        _sync(path.parent)
+        replace_directory(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def replace_directory(beside: Path, path: Path) -> None:
+    """Sync a directory's files and rename it to `path` in the same folder, replacing what is there."""
+    for file in beside.rglob("*"):
+        _sync(file)
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+        path.replace(old / path.name)
+        beside.replace(path)
+        shutil.rmtree(old)
+    else:
+        beside.replace(path)
+    _sync(path.parent)
 
 
 def sha256_of_file(path: Path) -> str:

@@ -17,6 +17,7 @@ from toolkit.errors import VideoError
 from toolkit.frames import LEAST_DECIMATION
 
 Stream = Literal["rgb", "flow"]
+STREAMS: tuple[Stream, ...] = ("rgb", "flow")
 
 _INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from toolkit.annotations import AnnotatedDataset, load_dataset
+from toolkit.annotations import AnnotatedDataset, AnnotatedVideo, Interval, load_dataset
 from toolkit.train.config import TrainConfig, train_config
 
 BEHAVIOURS = ("red-still", "red-moving", "blue-still", "blue-moving")
@@ -36,6 +37,16 @@ def write_squares(folder: Path, videos: int, behaviours: tuple[str, ...] = BEHAV
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())
     (folder / "annotations.csv").write_text("\n".join(rows) + "\n")
+
+
+def relabelled(video: AnnotatedVideo) -> AnnotatedVideo:
+    """Return the video with its behaviours in another order."""
+    behaviours = [interval.behaviour for interval in video.intervals]
+    intervals = tuple(
+        Interval(interval.start_frame, interval.stop_frame, behaviour)
+        for interval, behaviour in zip(video.intervals, behaviours[1:] + behaviours[:1], strict=True)
+    )
+    return dataclasses.replace(video, intervals=intervals)
 
 
 @pytest.fixture(scope="session")

@@ -139,8 +139,18 @@ def test_a_behaviour_without_frames_is_named(data: PreparedDataset, squares: Ann
 
 
 def test_an_unknown_group_is_named(data: PreparedDataset) -> None:
-    with pytest.raises(DatasetError, match=r"video1, video2, video3(.|\n)*'video9'"):
+    with pytest.raises(DatasetError, match=r"'video9': no such group among video1, video2, video3"):
         data.split(["video9"])
+
+
+def test_no_group_is_in_two_parts(data: PreparedDataset) -> None:
+    split = data.split(["video2"], ["video3"])
+    parts = [[video.group for video in part] for part in (split.training, split.validation, split.held_out)]
+    assert parts == [["video1"], ["video3"], ["video2"]]
+    with pytest.raises(DatasetError, match="'video2' is both held out and for validation"):
+        data.split(["video2"], ["video2"])
+    with pytest.raises(DatasetError, match="no group is left to train on"):
+        data.split(["video1", "video2"], ["video3"])
 
 
 def test_the_hash_changes_with_a_label(squares: AnnotatedDataset, config: TrainConfig, data: PreparedDataset) -> None:

@@ -13,7 +13,7 @@ from toolkit.errors import ConfigError
 from toolkit.train import train
 from toolkit.train.config import TrainConfig, read_train_config, train_config
 from toolkit.train.dataset import PreparedDataset, fill_training_clip, prepare_dataset
-from toolkit.train.finetune import learning_rate_factor
+from toolkit.train.optimisation import learning_rate_factor
 from toolkit.train.run_folder import load_run
 
 Stream = str
@@ -87,7 +87,7 @@ def test_an_option_comes_before_the_file_and_its_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"preset": "best"}, "expected paper; found 'best'"),
+        ({"preset": "best"}, "expected paper, modern; found 'best'"),
         ({"per_stream": {"rgb": {"dropout": 0.1}}}, "expected any of epochs, batch"),
         ({"per_stream": {"rgb": {"epochs": 0}}}, "greater than or equal to 1"),
         ({"learning_rate_steps": [[20, 1e-3], [10, 1e-4]]}, "must rise in steps"),

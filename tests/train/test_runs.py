@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit.annotations import AnnotatedDataset, AnnotatedVideo, Interval
+from tests.train.conftest import relabelled
+from toolkit.annotations import AnnotatedDataset
 from toolkit.errors import ConfigError, DatasetError, InputError
 from toolkit.frames import read_frames
 from toolkit.train import train
@@ -47,7 +48,7 @@ def test_a_run_folder_says_how_it_came_about(run: Path, short: TrainConfig) -> N
             rows = list(csv.DictReader(file))
         assert [row["epoch"] for row in rows] == ["1", "2"]
         assert float(rows[1]["learning_rate"]) == pytest.approx(short.final_learning_rate)
-        checkpoint = torch.load(folder / "checkpoint.pt", weights_only=True)
+        checkpoint = torch.load(folder / "last.pt", weights_only=True)
         assert checkpoint["stream"] == stream
     assert (run / "held_out" / "report.md").is_file()
 
@@ -55,7 +56,7 @@ def test_a_run_folder_says_how_it_came_about(run: Path, short: TrainConfig) -> N
 def test_a_run_is_read_again_with_its_weights(run: Path) -> None:
     loaded = load_run(run)
     assert list(loaded.networks) == ["rgb", "flow"]
-    weights = torch.load(run / "flow" / "checkpoint.pt", weights_only=True)["state_dict"]
+    weights = torch.load(run / "flow" / "last.pt", weights_only=True)["state_dict"]
     for name, tensor in loaded.networks["flow"].state_dict().items():
         assert torch.equal(tensor, weights[name])
     assert not loaded.networks["rgb"].training
@@ -106,16 +107,16 @@ def test_an_interrupted_training_leaves_whole_streams_only(
     tmp_path: Path, squares: AnnotatedDataset, short: TrainConfig
 ) -> None:
     def interrupt(progress: Progress) -> None:
-        if progress.task == "train flow" and progress.done > 16:
+        if progress.task == "train flow" and progress.done >= 16:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(squares, short, tmp_path / "run", workers=0, on_progress=interrupt)
-    assert sorted(child.name for child in (tmp_path / "run").iterdir()) == ["golden.npz", "rgb"]
+    assert sorted(child.name for child in (tmp_path / "run").iterdir()) == ["flow.unfinished", "golden.npz", "rgb"]
     assert list(load_run(tmp_path / "run").networks) == ["rgb"]
 
 
-@pytest.mark.parametrize("name", ["config.json", "checkpoint.pt", "split.json", "provenance.json"])
+@pytest.mark.parametrize("name", ["config.json", "last.pt", "split.json", "provenance.json"])
 def test_a_damaged_run_is_refused(tmp_path: Path, run: Path, name: str) -> None:
     import shutil
 
@@ -132,16 +133,6 @@ def test_a_folder_without_streams_is_no_run(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
-def relabelled(video: AnnotatedVideo) -> AnnotatedVideo:
-    """Return the video with its behaviours in another order."""
-    behaviours = [interval.behaviour for interval in video.intervals]
-    intervals = tuple(
-        Interval(interval.start_frame, interval.stop_frame, behaviour)
-        for interval, behaviour in zip(video.intervals, behaviours[1:] + behaviours[:1], strict=True)
-    )
-    return dataclasses.replace(video, intervals=intervals)
-
-
 def test_held_out_labels_change_nothing_that_is_learned(
     tmp_path: Path, squares: AnnotatedDataset, short: TrainConfig
 ) -> None:
@@ -151,7 +142,7 @@ def test_held_out_labels_change_nothing_that_is_learned(
         train(dataset, short, tmp_path / name, held_out_groups=("video1",), workers=0)
     for stream in ("rgb", "flow"):
         one, other = (
-            torch.load(tmp_path / name / stream / "checkpoint.pt", weights_only=True)["state_dict"]
+            torch.load(tmp_path / name / stream / "last.pt", weights_only=True)["state_dict"]
             for name in ("as-annotated", "permuted")
         )
         assert all(torch.equal(one[key], other[key]) for key in one)

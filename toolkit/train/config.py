@@ -77,6 +77,17 @@ class TrainConfig(BaseModel):
     """L2 penalty on kernels only: not on biases, nor on batch norms' scales."""
     dropout: float = Field(default=0.64, ge=0, lt=1)
     """Probability of DROPPING a feature before the classifier: one minus the paper's keep-probability 0.36."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the target spread evenly over all behaviours (Szegedy et al. 2016; not in the paper)."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the weights' moving average, which is then what is evaluated and kept; 0: none, as in the paper."""
+    amp: Literal["off", "auto", "bf16", "fp16"] = "off"
+    """Mixed precision of the forward pass; ``auto`` is bf16 on a GPU that has it, fp16 on another, off on a CPU."""
+    memory_format: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Layout of clips and kernels; ``auto`` is channels-last on a CPU, contiguous on a GPU."""
+    keep: Literal["last", "best"] = "last"
+    """Weights that are evaluated and exported: the last epoch's (the paper's), or those of the epoch with the best
+    accuracy on the validation groups; without any, the last. Never chosen on what is held out."""
     sampling: Literal["clip", "balanced"] = "clip"
     """``clip``: one random centre frame per annotated interval and epoch. ``balanced``: `clips_per_epoch` random centre
     frames, every behaviour equally likely, every frame of a behaviour equally likely (not in the paper)."""
@@ -88,6 +99,11 @@ class TrainConfig(BaseModel):
     """What a flip does to flow's horizontal channel: it is negated, as motion is, or left as in the authors' code."""
     per_stream: dict[Stream, dict[str, Any]] = Field(default_factory=dict)
     """Settings of one stream that differ from the above: any of `PER_STREAM_KEYS`."""
+    inner_validation: bool = True
+    """In cross-validation, each fold sets one training group aside, the next by name, and chooses on it alone: best
+    epoch, fusion weight, temperature, smoothing. Off: it trains on that group too, and chooses nothing."""
+    validation_stride: int = Field(default=8, ge=1)
+    """After each epoch, predict every n-th labelled frame of the validation groups."""
     evaluation_stride: int = Field(default=1, ge=1)
     """Evaluate every n-th labelled frame of a held-out video (paper: every frame)."""
     evaluation_batch: int = Field(default=32, ge=1, le=4096)
@@ -98,6 +114,9 @@ class TrainConfig(BaseModel):
     """Where networks are trained; ``auto`` takes the GPU if there is one."""
     threads: int | None = Field(default=None, ge=1, le=1024)
     """CPU threads of torch; None takes all cores. Results are reproducible for a given number only."""
+    deterministic: bool = False
+    """Ask torch for deterministic GPU kernels, at a cost in speed. I3D's pooling has none backwards on a GPU: torch
+    then warns. On a CPU a seed and a number of threads always give the same weights."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> TrainConfig:

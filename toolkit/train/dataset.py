@@ -36,6 +36,8 @@ class LabelledVideo:
     """Path relative to the data set's folder."""
     group: str
     """What is held out together."""
+    fps: float
+    """Frames per second of the source, whose frames were annotated."""
     prepared: PreparedVideo
     labels: NDArray[np.int8]
     """(N,) int8: each kept frame's behaviour, or `UNLABELLED`."""
@@ -46,6 +48,17 @@ class LabelledVideo:
     def frames(self) -> int:
         """N, kept frames."""
         return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Videos by what they are for; no group is in two parts."""
+
+    training: tuple[LabelledVideo, ...]
+    validation: tuple[LabelledVideo, ...]
+    """What is chosen is chosen on these."""
+    held_out: tuple[LabelledVideo, ...]
+    """What is reported is reported on these."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +79,29 @@ class PreparedDataset:
         """Names of the groups, sorted."""
         return tuple(sorted({video.group for video in self.videos}))
 
-    def split(self, held_out_groups: Collection[str]) -> tuple[list[LabelledVideo], list[LabelledVideo]]:
-        """Return the videos of the other groups, and those of `held_out_groups`.
+    def split(self, held_out_groups: Collection[str], validation_groups: Collection[str] = ()) -> Split:
+        """Return the videos by what they are for.
 
         Raises
         ------
         DatasetError
-            If a group does not exist.
+            If a group does not exist, is named twice, or none is left to train on.
         """
-        faults = [f"{group!r}" for group in held_out_groups if group not in self.groups]
-        raise_faults(DatasetError, f"no such group among {', '.join(self.groups)}", faults)
-        training = [video for video in self.videos if video.group not in held_out_groups]
-        return training, [video for video in self.videos if video.group in held_out_groups]
+        named = [*held_out_groups, *validation_groups]
+        faults = [
+            f"{group!r}: no such group among {', '.join(self.groups)}" for group in named if group not in self.groups
+        ]
+        faults += [
+            f"{group!r} is both held out and for validation" for group in held_out_groups if group in validation_groups
+        ]
+        if not faults and set(self.groups) <= set(named):
+            faults.append("no group is left to train on")
+        raise_faults(DatasetError, "The videos cannot be divided", faults)
+        return Split(
+            training=tuple(video for video in self.videos if video.group not in named),
+            validation=tuple(video for video in self.videos if video.group in validation_groups),
+            held_out=tuple(video for video in self.videos if video.group in held_out_groups),
+        )
 
 
 def prepare_dataset(
@@ -177,14 +201,13 @@ def fill_training_clip(
     y, x = (int(value) for value in generator.integers(0, margin + 1, size=2))
     mirror = bool(generator.random() < config.flip)
     indices = clip_indices(centre, video.frames, config.clip)
-    for position, index in enumerate(indices):
-        if position and index == indices[position - 1]:
+    for position, image in enumerate(_stream_images(video, indices, spec, config.encoding)):
+        if position and indices[position] == indices[position - 1]:
             out[:, position] = out[:, position - 1]
-        else:
-            image = _stream_image(video, int(index), spec, config.encoding)
-            spec.network_frame(image, out[:, position], corner=(y, x), mirror=mirror)
-            if mirror and spec.stream == "flow" and config.flip_flow == "as-published":
-                out[0, position] *= -1
+            continue
+        spec.network_frame(image, out[:, position], corner=(y, x), mirror=mirror)
+        if mirror and spec.stream == "flow" and config.flip_flow == "as-published":
+            out[0, position] *= -1
 
 
 def evaluation_clips(
@@ -212,21 +235,22 @@ def evaluation_clips(
         frames = np.empty((len(needed), *made.shape[1:]), dtype=np.float32)
         kept, from_known, from_needed = np.intersect1d(known, needed, assume_unique=True, return_indices=True)
         frames[from_needed] = made[from_known]
-        for position in np.flatnonzero(~np.isin(needed, kept)):
-            image = _stream_image(video, int(needed[position]), spec, encoding)
+        new = np.flatnonzero(~np.isin(needed, kept))
+        for position, image in zip(new, _stream_images(video, needed[new], spec, encoding), strict=True):
             spec.network_frame(image, frames[position])
         known, made = needed, frames
         yield np.ascontiguousarray(frames[gather.reshape(indices.shape)].transpose(0, 2, 1, 3, 4))
 
 
-def _stream_image(
-    video: LabelledVideo, index: int, spec: StreamInput, encoding: FlowEncoding
+def _stream_images(
+    video: LabelledVideo, indices: NDArray[np.int64], spec: StreamInput, encoding: FlowEncoding
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Read these frames, or their flow, in one go."""
     if spec.stream == "rgb":
-        return np.asarray(video.prepared.frames[index])
+        return np.asarray(video.prepared.frames[indices])
     if video.prepared.flow_steps is None:
         raise DatasetError(f"{video.name} was prepared without flow. Prepare it with a flow stream.")
-    return encoding.decode(video.prepared.flow_steps[index])
+    return encoding.decode(video.prepared.flow_steps[indices])
 
 
 def _labelled(video: AnnotatedVideo, prepared: PreparedVideo, dataset: AnnotatedDataset) -> LabelledVideo:
@@ -238,7 +262,7 @@ def _labelled(video: AnnotatedVideo, prepared: PreparedVideo, dataset: Annotated
         for interval in video.intervals
     ]
     intervals = tuple((start, stop) for start, stop in spans if stop > start)
-    return LabelledVideo(_name(video, dataset), video.group, prepared, labels[source_index], intervals)
+    return LabelledVideo(_name(video, dataset), video.group, video.fps, prepared, labels[source_index], intervals)
 
 
 def _name(video: AnnotatedVideo, dataset: AnnotatedDataset) -> str:

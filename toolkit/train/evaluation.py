@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from toolkit.annotations import UNLABELLED
-from toolkit.frames import probe
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
 from toolkit.train.dataset import LabelledVideo, evaluation_clips
@@ -37,7 +36,7 @@ def predict_videos(
         VideoPredictions(
             video=video.name,
             group=video.group,
-            fps=float(probe(video.prepared.path).fps),
+            fps=video.fps,
             frame_index=video.prepared.source_index[centres],
             labels=video.labels[centres],
             logits={stream: logits[stream][index] for stream in networks},
@@ -85,13 +84,13 @@ def _stream_logits(
     total, done = sum(map(len, chosen)), 0
     logits = []
     with reproducible(config, [config.seed]):
-        move(network, device)
+        move(network, device, config)
         for video, centres in zip(videos, chosen, strict=True):
             parts: list[NDArray[np.float32]] = []
             for clips in evaluation_clips(video, centres, spec, config.clip, config.encoding, config.evaluation_batch):
-                parts.append(evaluate(network, [clips], device))
+                parts.append(evaluate(network, [clips], device, config))
                 done += len(clips)
                 on_progress(Progress(f"evaluate {stream}", done, total, "clips"))
             logits.append(np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32))
-        move(network, torch.device("cpu"), torch.contiguous_format)
+        move(network, torch.device("cpu"), config, torch.contiguous_format)
     return logits

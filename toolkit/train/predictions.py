@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,13 @@ from toolkit.bouts import smooth_probabilities
 from toolkit.errors import InputError, raise_faults
 from toolkit.frames import MAX_STEP, NS_PER_S
 from toolkit.fusion import Fusion
-from toolkit.preprocess import Stream
+from toolkit.preprocess import STREAMS, Stream
 
 FOLDS = "folds"
 FOLD = "fold.json"
 PREDICTIONS = "predictions"
 VALIDATION = "validation"
 
-STREAMS: tuple[Stream, ...] = get_args(Stream)
 _PER_FRAME = ("frame_index", "labels", "majority", "mean_colour")
 
 
@@ -149,9 +148,9 @@ def load_folds(folder: Path) -> list[FoldPredictions]:
 
 
 def fold_folders(folder: Path) -> list[Path]:
-    """Return the folders of a cross-validation's finished folds: a fold appears whole, unfinished ones are hidden."""
+    """Return the folders of a cross-validation's finished folds: those whose `FOLD`, written last, is there."""
     candidates = (folder / FOLDS).glob("*") if (folder / FOLDS).is_dir() else ()
-    return sorted(path for path in candidates if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in candidates if (path / FOLD).is_file())
 
 
 def _load_fold(fold: Path) -> FoldPredictions:

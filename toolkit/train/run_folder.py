@@ -1,20 +1,21 @@
 """The run folder: what a training leaves behind, and how it is read again.
 
-``RUN/<stream>/`` holds ``config.json`` (resolved), ``split.json`` (ethogram, training and held-out videos),
-``metrics.csv`` (a row per epoch), ``provenance.json`` and ``checkpoint.pt`` (tensors and plain types only).
+``RUN/<stream>/`` holds ``config.json`` (resolved), ``split.json`` (data set, ethogram, training, validation and
+held-out videos), ``metrics.csv`` (a row per epoch), ``tensorboard/``, ``provenance.json``, ``last.pt`` and, where there
+were validation videos, ``best.pt`` (tensors and plain types only). While it is trained it is
+``RUN/<stream>.unfinished/`` (`toolkit.train.unfinished`).
 ``RUN/golden.npz`` holds the raw frames of the golden sample, so that a run can be exported without its data set.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import pickle
 import platform
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,18 @@ from torch import nn
 
 from toolkit.errors import ConfigError, InputError, raise_faults
 from toolkit.ethogram import Ethogram
-from toolkit.preprocess import Stream
+from toolkit.files import atomic_write, replace_directory
+from toolkit.preprocess import STREAMS, Stream
 from toolkit.train.config import SHARED_KEYS, TrainConfig, differing_keys
-from toolkit.train.dataset import LabelledVideo, PreparedDataset
+from toolkit.train.dataset import PreparedDataset, Split
 from toolkit.train.initial import untrained_network
+from toolkit.train.metrics import METRICS, EpochMetrics, write_metrics
 from toolkit.train.pretrained import Pretrained
+from toolkit.train.unfinished import CONFIG, SPLIT, STATE, save_tensors
 
-CONFIG, SPLIT, METRICS, PROVENANCE, CHECKPOINT = (
-    "config.json",
-    "split.json",
-    "metrics.csv",
-    "provenance.json",
-    "checkpoint.pt",
-)
-STREAMS: tuple[Stream, ...] = ("rgb", "flow")
+PROVENANCE, LAST, BEST = "provenance.json", "last.pt", "best.pt"
 
-_LIBRARIES = ("toolkit", "torch", "numpy", "opencv-contrib-python", "av")
+_LIBRARIES = ("toolkit", "torch", "numpy", "opencv-contrib-python-headless", "av")
 
 
 class PretrainedProvenance(BaseModel):
@@ -83,22 +80,6 @@ class StreamProvenance(BaseModel):
 
 
 @dataclass(frozen=True)
-class EpochMetrics:
-    """One row of ``metrics.csv``."""
-
-    epoch: int
-    """From 1."""
-    loss: float
-    """Mean cross-entropy over the epoch's training clips."""
-    accuracy: float
-    """Fraction of right training clips, before each step's update."""
-    learning_rate: float
-    """At the epoch's last step."""
-    seconds: float
-    clips_per_s: float
-
-
-@dataclass(frozen=True)
 class TrainedStream:
     """A stream's network and where it came from."""
 
@@ -107,6 +88,8 @@ class TrainedStream:
     ethogram: Ethogram
     network: nn.Module
     """On the CPU, in evaluation mode."""
+    epoch: int
+    """After which these weights were kept."""
     provenance: StreamProvenance
 
 
@@ -135,42 +118,51 @@ class Run:
         return {stream: trained.network for stream, trained in self.streams.items()}
 
 
-def write_stream(
+def split_content(data: PreparedDataset, split: Split) -> dict[str, Any]:
+    """Return what ``split.json`` says."""
+    parts = {"training": split.training, "validation": split.validation, "held_out": split.held_out}
+    videos = {name: [{"video": v.name, "group": v.group} for v in part] for name, part in parts.items()}
+    return {"dataset_sha256": data.sha256, "ethogram": data.ethogram.model_dump(mode="json"), **videos}
+
+
+def finish_stream(
     folder: Path,
     stream: Stream,
     network: nn.Module,
     config: TrainConfig,
     data: PreparedDataset,
-    split: tuple[Sequence[LabelledVideo], Sequence[LabelledVideo]],
+    videos: int,
     metrics: Sequence[EpochMetrics],
     weights: Pretrained | None,
 ) -> None:
-    """Write a trained stream's files into an existing folder."""
-    training, held_out = split
-    (folder / CONFIG).write_text(config.model_dump_json(indent=2) + "\n")
-    content = {
-        "ethogram": data.ethogram.model_dump(mode="json"),
-        "training": [{"video": video.name, "group": video.group} for video in training],
-        "held_out": [{"video": video.name, "group": video.group} for video in held_out],
-    }
-    (folder / SPLIT).write_text(json.dumps(content, indent=2) + "\n")
-    with (folder / METRICS).open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(EpochMetrics.__dataclass_fields__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _rounded(value) for key, value in asdict(row).items()} for row in metrics)
+    """Turn the folder of a training that has ended into a stream's folder of a run.
+
+    `videos` is the number of training videos.
+    """
+    save_tensors(folder / LAST, checkpoint(stream, len(metrics), network))
+    write_metrics(folder / METRICS, metrics)
     provenance = StreamProvenance(
         created_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         dataset_sha256=data.sha256,
-        videos=len(training),
+        videos=videos,
         flow_implementation=data.videos[0].prepared.implementation,
         git_revision=_git_revision(),
         seed=config.seed,
         pretrained=_pretrained(weights),
         versions=library_versions(),
     )
-    (folder / PROVENANCE).write_text(provenance.model_dump_json(indent=2) + "\n")
-    state = {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()}
-    torch.save({"format": 1, "stream": stream, "epoch": len(metrics), "state_dict": state}, folder / CHECKPOINT)
+    with atomic_write(folder / PROVENANCE) as beside:
+        beside.write_text(provenance.model_dump_json(indent=2) + "\n")
+    finished = folder.with_name(stream)
+    replace_directory(folder, finished)
+    # Last, so that a kill just before leaves a training that is resumed, not begun anew.
+    (finished / STATE).unlink(missing_ok=True)
+
+
+def checkpoint(stream: Stream, epoch: int, network: nn.Module) -> dict[str, Any]:
+    """Return what a checkpoint's file holds: tensors and plain types only."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return {"format": 1, "stream": stream, "epoch": epoch, "state_dict": state}
 
 
 def _pretrained(weights: Pretrained | None) -> PretrainedProvenance | None:
@@ -222,15 +214,16 @@ def load_stream(folder: Path, stream: Stream) -> TrainedStream:
         config = TrainConfig.model_validate_json((folder / CONFIG).read_text())
         ethogram = Ethogram.model_validate(json.loads((folder / SPLIT).read_text())["ethogram"])
         provenance = StreamProvenance.model_validate_json((folder / PROVENANCE).read_text())
-        checkpoint: dict[str, Any] = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-        if checkpoint["stream"] != stream:
-            raise ValueError(f"checkpoint of stream {checkpoint['stream']}")
+        kept = BEST if config.keep == "best" and (folder / BEST).exists() else LAST
+        stored: dict[str, Any] = torch.load(folder / kept, map_location="cpu", weights_only=True)
+        if stored["stream"] != stream:
+            raise ValueError(f"checkpoint of stream {stored['stream']}")
         network = untrained_network(config, stream, len(ethogram))
-        network.load_state_dict(checkpoint["state_dict"])
+        network.load_state_dict(stored["state_dict"])
     except (OSError, ValueError, KeyError, RuntimeError, ValidationError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{folder}: the run is damaged or incomplete ({reason}). Train this stream again.") from error
-    return TrainedStream(stream, config, ethogram, network.eval(), provenance)
+    return TrainedStream(stream, config, ethogram, network.eval(), int(stored["epoch"]), provenance)
 
 
 def _git_revision() -> str | None:
@@ -245,7 +238,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() if found.returncode == 0 else None
-
-
-def _rounded(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +13,20 @@ from toolkit.files import atomic_directory
 from toolkit.flow.store import Preparation
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
-from toolkit.train.dataset import PreparedDataset, check_behaviours, prepare_dataset
+from toolkit.train.dataset import PreparedDataset, Split, check_behaviours, prepare_dataset
+from toolkit.train.distributed import Processes, join, processes_of
 from toolkit.train.evaluation import predict_videos
-from toolkit.train.finetune import train_stream
+from toolkit.train.finetune import choose_device, train_stream
 from toolkit.train.golden import write_golden_frames
 from toolkit.train.initial import with_weights_preprocessing
-from toolkit.train.predictions import FoldPredictions, save_predictions
+from toolkit.train.metrics import EpochMetrics, read_metrics
+from toolkit.train.predictions import PREDICTIONS, VALIDATION, FoldPredictions, save_predictions
 from toolkit.train.progress import OnProgress, silent
-from toolkit.train.run_folder import EpochMetrics, load_stream, write_stream
+from toolkit.train.run_folder import finish_stream, load_stream, split_content
 from toolkit.train.scores import Evaluation, evaluation_of, write_report
+from toolkit.train.unfinished import check_same, open_unfinished
 
 HELD_OUT = "held_out"
-PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,17 @@ def train(
     run: Path,
     *,
     held_out_groups: tuple[str, ...] = (),
+    validation_groups: tuple[str, ...] = (),
     cache: Path | None = None,
     workers: int = 1,
+    loaders: int = 0,
+    resume: bool = False,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> RunSummary:
     """Train the configured streams from a data set and write a run folder.
+
+    Started by `torchrun`, the processes train together, and the first of them writes.
 
     Parameters
     ----------
@@ -73,35 +80,61 @@ def train(
         Folder to write ``<stream>/`` into. Streams appear one by one, each whole or not at all.
     held_out_groups
         Groups whose videos take no part in training; afterwards they are evaluated, into ``RUN/held_out/``.
+    validation_groups
+        Groups whose videos are not trained on but predicted after each epoch; ``best.pt`` is chosen on them.
     cache
         Folder of the prepared videos; None takes ``.prepared`` in the data set's folder.
     workers
         Processes that prepare videos.
+    loaders
+        Processes that make clips ahead of the network; 0 makes them between the steps.
+    resume
+        Keep streams that are finished, and go on with one that was interrupted.
     overwrite
-        Replace streams that the run folder already has.
+        Replace streams that the run folder already has, and begin anew what was interrupted.
 
     Raises
     ------
     InputError
-        If the run folder already holds a stream and `overwrite` is false.
+        If the run folder already holds a stream, or an interrupted one, and neither `resume` nor `overwrite` is set.
+    ConfigError
+        If what is to be resumed was begun otherwise; every differing key is named.
     DatasetError
         If a group does not exist, or a behaviour is absent from the training videos.
     VideoError
         With every video that cannot be used.
     """
-    check_new_run(run, config.streams, overwrite=overwrite)
+    if not resume:
+        check_new_run(run, config.streams, overwrite=overwrite)
     config = with_weights_preprocessing(config)
-    on_progress = on_progress or silent
+    processes = processes_of()
+    on_progress = (on_progress if processes.is_first else None) or silent
     data = prepare_dataset(dataset, config, cache=cache, workers=workers, on_progress=on_progress)
-    part = "the data set" if not held_out_groups else f"the training part (without {', '.join(held_out_groups)})"
-    training, _ = data.split(held_out_groups)
-    check_behaviours(training, data.ethogram, part)
-    # Before the hours of training, so that a data set without a golden sample is found out at once.
-    write_golden_frames(run, data, training, config)
-    metrics = train_run(data, config, run, held_out_groups, overwrite=overwrite, on_progress=on_progress)
-    # What an earlier training into this folder said of its held-out groups is no longer true.
-    shutil.rmtree(run / HELD_OUT, ignore_errors=True)
-    held_out = _evaluate(data, config, run, held_out_groups, on_progress) if held_out_groups else None
+    split = data.split(held_out_groups, validation_groups)
+    without = [*held_out_groups, *validation_groups]
+    part = "the data set" if not without else f"the training part (without {', '.join(without)})"
+    check_behaviours(split.training, data.ethogram, part)
+    held_out = None
+    join(processes, choose_device(config, processes))
+    if processes.is_first:
+        # Before the hours of training, so that a data set without a golden sample is found out at once.
+        write_golden_frames(run, data, split.training, config)
+    metrics = train_run(
+        data,
+        config,
+        run,
+        split,
+        config.streams,
+        resume=resume,
+        overwrite=overwrite,
+        loaders=loaders,
+        processes=processes,
+        on_progress=on_progress,
+    )
+    if processes.is_first:
+        # What an earlier training into this folder said of its held-out groups is no longer true.
+        shutil.rmtree(run / HELD_OUT, ignore_errors=True)
+        held_out = _evaluate(data, config, run, split, on_progress) if held_out_groups else None
     return RunSummary(run, metrics, data.preparation, config, held_out)
 
 
@@ -125,39 +158,75 @@ def train_run(
     data: PreparedDataset,
     config: TrainConfig,
     run: Path,
-    held_out_groups: Collection[str],
+    split: Split,
+    streams: Sequence[Stream],
     *,
+    resume: bool,
     overwrite: bool,
+    loaders: int,
+    processes: Processes,
     on_progress: OnProgress,
 ) -> dict[Stream, tuple[EpochMetrics, ...]]:
-    """Train the configured streams from prepared videos and write their folders."""
+    """Train streams from prepared videos and write their folders."""
     metrics = {}
-    for stream in config.streams:
-        with atomic_directory(run / stream, overwrite=overwrite) as folder:
-            split = data.split(held_out_groups)
-            settings = config.of(stream)
-            network, rows, weights = train_stream(split[0], data, stream, settings, on_progress)
-            write_stream(folder, stream, network, settings, data, split, rows, weights)
-        metrics[stream] = tuple(rows)
+    for stream in streams:
+        settings = config.of(stream)
+        if resume and (run / stream).exists():
+            metrics[stream] = _finished(run / stream, stream, settings, split_content(data, split))
+            continue
+        folder, state = open_unfinished(
+            run, stream, settings, split_content(data, split), resume=resume, overwrite=overwrite, processes=processes
+        )
+        trained = train_stream(
+            split.training,
+            split.validation,
+            len(data.ethogram),
+            stream,
+            settings,
+            folder,
+            state,
+            loaders=loaders,
+            processes=processes,
+            on_progress=on_progress,
+        )
+        if processes.is_first:
+            videos = len(split.training)
+            finish_stream(folder, stream, trained.network, settings, data, videos, trained.metrics, trained.weights)
+        metrics[stream] = trained.metrics
     return metrics
 
 
+def _finished(
+    folder: Path, stream: Stream, config: TrainConfig, split: Mapping[str, object]
+) -> tuple[EpochMetrics, ...]:
+    """Return the metrics of a stream that need not be trained again."""
+    check_same(folder, config, split)
+    load_stream(folder, stream)
+    return read_metrics(folder)
+
+
 def _evaluate(
-    data: PreparedDataset, config: TrainConfig, run: Path, groups: tuple[str, ...], on_progress: OnProgress
+    data: PreparedDataset, config: TrainConfig, run: Path, split: Split, on_progress: OnProgress
 ) -> Evaluation:
-    """Evaluate the streams trained now on the held-out groups, and write predictions and report."""
-    training, held_out = data.split(groups)
+    """Evaluate the streams trained now on the held-out groups, and write predictions and report.
+
+    Fusion weight, temperature and the rest are chosen on the validation groups where there are any.
+    """
     networks = {stream: load_stream(run / stream, stream).network for stream in config.streams}
-    predictions = predict_videos(networks, training, held_out, config, on_progress)
-    evaluation = evaluation_of(
-        [FoldPredictions(g, None, (), tuple(v for v in predictions if v.group == g)) for g in groups],
-        data.ethogram,
-        config,
-        scheme=f"trained without {', '.join(groups)}",
-        dataset_sha256=data.sha256,
-    )
+    held_out = predict_videos(networks, split.training, split.held_out, config, on_progress)
+    validation = predict_videos(networks, split.training, split.validation, config, on_progress)
+    groups = sorted({video.group for video in held_out})
+    chosen_on = ", ".join(sorted({video.group for video in validation})) or None
+    folds = [
+        FoldPredictions(group, chosen_on, tuple(validation), tuple(v for v in held_out if v.group == group))
+        for group in groups
+    ]
+    scheme = f"trained without {', '.join(groups)}"
+    evaluation = evaluation_of(folds, data.ethogram, config, scheme=scheme, dataset_sha256=data.sha256)
     with atomic_directory(run / HELD_OUT, overwrite=True) as folder:
-        (folder / PREDICTIONS).mkdir()
-        save_predictions(folder / PREDICTIONS, predictions)
+        for name, predictions in ((PREDICTIONS, held_out), (VALIDATION, validation)):
+            if predictions:
+                (folder / name).mkdir()
+                save_predictions(folder / name, predictions)
         write_report(folder, evaluation, data.ethogram)
     return evaluation
