@@ -33,7 +33,11 @@ Fps = Annotated[float | None, typer.Option(help="Frames per second of clips. (de
 Roi = Annotated[str | None, typer.Option(help="Region of interest in the videos: X,Y,WIDTH,HEIGHT in px.")]
 Aspect = Annotated[str | None, typer.Option(help="Other shapes of picture: refuse, stretch, pad. (default: refuse)")]
 Preset = Annotated[
-    str | None, typer.Option(help="Recipe for what nothing else says: paper (the authors' schedule). (default: none)")
+    str | None,
+    typer.Option(
+        help="Recipe for what nothing else says: paper (the authors' schedule) or modern (AdamW, cosine, balanced, "
+        "averaged weights). (default: none)"
+    ),
 ]
 Weights = Annotated[
     list[str] | None,
@@ -49,6 +53,16 @@ HeadChoice = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training samples. (default: 20)")]
 Batch = Annotated[int | None, typer.Option(help="Clips per step. (default: 6)")]
+Amp = Annotated[
+    str | None, typer.Option(help="Mixed precision: off, auto (where the GPU has it), bf16 or fp16. (default: off)")
+]
+Deterministic = Annotated[
+    bool | None,
+    typer.Option("--deterministic/--no-deterministic", help="Repeatable GPU kernels where torch has them, slower."),
+]
+Loaders = Annotated[
+    int, typer.Option(min=0, help="Processes that make clips ahead of the network; 0: none. (8 for a GPU)")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of weights, samples, crops and flips. (default: 0)")]
 Group = Annotated[
     str | None,
@@ -74,20 +88,36 @@ def train(
     head: HeadChoice = None,
     epochs: Epochs = None,
     batch: Batch = None,
+    amp: Amp = None,
+    deterministic: Deterministic = None,
     seed: Seed = None,
     group: Group = None,
     behaviours: Behaviours = None,
     hold_out: Annotated[
         list[str] | None, typer.Option(help="Group that is not trained on but evaluated; may be repeated.")
     ] = None,
+    validate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Group that is not trained on but predicted after each epoch, to choose the best; repeatable."
+        ),
+    ] = None,
     workers: Workers = 2,
+    loaders: Loaders = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted training of the same settings; else begin.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune the networks of one stream or both, and write a run folder.
 
+    An interrupted training goes on after its last whole epoch with --resume. On several GPUs or machines:
+    [bold]torchrun --nproc-per-node 4 --no-python toolkit train ...[/]
+
     Example: [bold]toolkit train data --out run --architecture r2plus1d-18 --hold-out video4[/]
     """
     from toolkit.train import train as fine_tune
+    from toolkit.train.distributed import processes_of
 
     settings = _train_config(locals())
     annotated = _dataset(dataset, behaviours, group)
@@ -97,12 +127,16 @@ def train(
             settings,
             run,
             held_out_groups=tuple(hold_out or ()),
+            validation_groups=tuple(validate or ()),
             workers=workers,
+            loaders=loaders,
+            resume=resume,
             overwrite=overwrite,
             on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
         )
-    print_lines(summary.lines())
-    out.print(f"run folder: {run}")
+    if processes_of().is_first:
+        print_lines(summary.lines())
+        out.print(f"run folder: {run}")
 
 
 def crossval(
@@ -122,31 +156,63 @@ def crossval(
     head: HeadChoice = None,
     epochs: Epochs = None,
     batch: Batch = None,
+    amp: Amp = None,
+    deterministic: Deterministic = None,
     seed: Seed = None,
     group: Group = None,
     behaviours: Behaviours = None,
+    inner_validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--inner-validation/--no-inner-validation",
+            help="Choose epoch, fusion weight and temperature on one training group of each fold. (default: do)",
+        ),
+    ] = None,
     workers: Workers = 2,
+    loaders: Loaders = 0,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Spread folds and streams by Ray: local, auto (the running cluster) or HOST:PORT."),
+    ] = None,
+    task_cpus: Annotated[float, typer.Option(min=0.1, help="With --cluster: CPU cores of a training.")] = 1.0,
+    task_gpus: Annotated[float, typer.Option(min=0, help="With --cluster: GPUs of a training.")] = 0.0,
 ) -> None:
     """Cross-validate leave-one-video-out: train without each video in turn, and test on it.
 
-    Run the same command again after an interruption: it goes on with the fold that was not finished.
+    Run the same command again after an interruption: finished folds are kept, and an interrupted one goes on after its
+    last whole epoch. Several architectures, separated by commas, are cross-validated one after another and compared.
 
-    Example: [bold]toolkit crossval data --out cv --architecture r2plus1d-18[/]
+    Example: [bold]toolkit crossval data --out cv --architecture i3d,r2plus1d-18[/]
     """
     from toolkit.train import cross_validate
+    from toolkit.train.cluster import Cluster
+    from toolkit.train.crossval_report import report_crossvals
+    from toolkit.train.distributed import processes_of
 
-    settings = _train_config(locals())
+    options = locals()
     annotated = _dataset(dataset, behaviours, group)
-    with progress_bars() as advance:
-        result = cross_validate(
-            annotated,
-            settings,
-            folder,
-            workers=workers,
-            on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
-        )
-    print_lines(result.lines())
-    out.print(f"report: {folder / 'report.md'}")
+    names = [name.strip() for name in architecture.split(",")] if architecture else [None]
+    settings = [_train_config({**options, "architecture": name}) for name in names]
+    folders = [folder] if len(names) == 1 else [folder / str(name) for name in names]
+    spread = Cluster(cluster, task_cpus, task_gpus) if cluster else None
+    for one, place in zip(settings, folders, strict=True):
+        with progress_bars() as advance:
+            result = cross_validate(
+                annotated,
+                one,
+                place,
+                workers=workers,
+                loaders=loaders,
+                cluster=spread,
+                on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
+            )
+        if processes_of().is_first:
+            print_lines(result.lines())
+            out.print(f"report: {place / 'report.md'}")
+    if len(folders) > 1 and processes_of().is_first:
+        written = report_crossvals(folders, folder)
+        print_lines(written.lines())
+        out.print(f"report: {written.page}")
 
 
 def export(
@@ -195,8 +261,8 @@ def _train_config(options: dict[str, Any]) -> TrainConfig:
     base = read_train_config(options["config"]) if options["config"] else TrainConfig()
     # Only what was said, so that a preset can fill in the rest.
     values = base.model_dump(exclude_unset=True)
-    for key in ("architecture", "preset", "epochs", "batch", "seed"):
-        if options[key] is not None:
+    for key in ("architecture", "preset", "epochs", "batch", "seed", "amp", "deterministic", "inner_validation"):
+        if options.get(key) is not None:
             values[key] = options[key]
             for settings in values.get("per_stream", {}).values():
                 settings.pop(key, None)
