@@ -75,7 +75,7 @@ def test_training_says_that_flow_will_be_slow(
     moving: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("torch")
-    from toolkit.cli.training import _train_config
+    from toolkit.cli.training_options import training_settings
     from toolkit.errors import FlowError
 
     def fail(_parameters: object) -> None:
@@ -95,9 +95,9 @@ def test_training_says_that_flow_will_be_slow(
     )
     options = dict.fromkeys((*names, "working_size", "roi", "flow", "head", "pretrained"))
     monkeypatch.setattr(select, "CpuFlow", fail)
-    assert _train_config(options).flow_by == "auto"
+    assert training_settings(options).flow_by == "auto"
     assert "warning: flow: OpenCV's TV-L1 runs" in capfd.readouterr().err
-    assert _train_config(options | {"flow": "opencv"}).flow_by == "opencv"
+    assert training_settings(options | {"flow": "opencv"}).flow_by == "opencv"
     assert capfd.readouterr().err == ""
 
 

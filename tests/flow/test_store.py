@@ -114,6 +114,8 @@ def test_an_entry_is_used_again_only_for_what_it_was_made_of(write_video: WriteV
             assert computed(changed) == 0, field
     assert computed(base.model_copy(update={"parameters": None})) == 1
     assert computed() == 1, "the store was replaced"
+    assert computed(base.model_copy(update={"parameters": None})) == 0, "it holds the same frames, with their flow"
+    assert computed() == 0
     assert computed(estimator=OtherFlow) == 1
     write_video("a.mp4", moving_square(5))
     assert computed(estimator=OtherFlow) == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from toolkit.annotations import AnnotatedDataset
-from toolkit.cli.training import _train_config
+from toolkit.cli.training_options import training_settings
 from toolkit.errors import ConfigError
 from toolkit.train import train
 from toolkit.train.config import TrainConfig, read_train_config, train_config
@@ -76,11 +76,11 @@ def options(**given: object) -> dict[str, object]:
 def test_an_option_comes_before_the_file_and_its_preset(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('preset = "paper"\nseed = 4\n')
-    config = _train_config(options(config=path, epochs=2, pretrained=["rgb=a.pt"]))
+    config = training_settings(options(config=path, epochs=2, pretrained=["rgb=a.pt"]))
     assert (config.of("flow").epochs, config.of("flow").batch, config.seed) == (2, 6, 4)
     assert config.pretrained == {"rgb": "a.pt"}
     path.write_text("epochs = 3\n")
-    config = _train_config(options(config=path, preset="paper", architecture="r2plus1d-18"))
+    config = training_settings(options(config=path, preset="paper", architecture="r2plus1d-18"))
     assert (config.of("flow").epochs, config.of("flow").batch) == (3, 3)
 
 

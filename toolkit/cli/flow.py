@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.options import FlowOption, one_of, whole_numbers
+from toolkit.cli.options import FlowOption, Store, one_of, whole_numbers
+from toolkit.cli.training_options import Aspect, ConfigFile, FlowBy, FlowSet, Fps, Roi, WorkingSize, training_settings
 from toolkit.terminal import out, print_warning, progress_bars
 
 
@@ -54,14 +55,18 @@ def show(
 
 def extract(
     dataset: Annotated[Path, typer.Argument(help="Data set, as for `toolkit train`.")],
-    flow: FlowOption = "auto",
-    flow_parameters: Annotated[str, typer.Option(help="paper or fast.")] = "paper",
-    working_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT in px before flow.")] = "320x240",
-    fps: Annotated[float, typer.Option(help="Frames per second of clips.")] = 30.0,
+    config: ConfigFile = None,
+    flow: FlowBy = None,
+    flow_parameters: FlowSet = None,
+    working_size: WorkingSize = None,
+    fps: Fps = None,
+    roi: Roi = None,
+    aspect: Aspect = None,
     behaviours: Annotated[str | None, typer.Option(help="The ethogram, comma-separated, in order.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes and threads that decode and compute. (default: all cores)")
     ] = None,
+    store: Store = None,
 ) -> None:
     """Decode a data set's videos and compute their flow, once for all trainings with the same settings.
 
@@ -71,33 +76,23 @@ def extract(
     Example: [bold]toolkit flow extract data --flow-parameters paper[/]
     """
     from toolkit.annotations import load_dataset
-    from toolkit.flow import PARAMETER_SETS
-    from toolkit.flow.select import FLOW_CHOICES
-    from toolkit.train.config import train_config
     from toolkit.train.dataset import CACHE, prepare_dataset
     from toolkit.train.runs import preparation_line
 
-    width, height = whole_numbers("--working-size", working_size.replace("x", ","), 2)
-    settings = train_config(
-        {
-            "flow": one_of("--flow-parameters", flow_parameters, tuple(PARAMETER_SETS)),
-            "flow_by": one_of("--flow", flow, FLOW_CHOICES),
-            "geometry": {"width": width, "height": height, "fps": fps},
-        },
-        "settings of flow",
-    )
+    settings = training_settings(locals())
     with progress_bars() as advance:
         prepared = prepare_dataset(
             load_dataset(dataset, behaviours=behaviours.split(",") if behaviours else None),
             settings,
+            cache=store,
             workers=workers or len(os.sched_getaffinity(0)),
             on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
         )
     out.print(preparation_line(prepared.preparation, settings), soft_wrap=True, markup=False)
     stored = prepared.preparation
     out.print(
-        f"store: {dataset / CACHE}, {stored.stored_bytes / 1e9:.2f} GB of {stored.stored_footage_s / 60:.1f} min, "
-        f"{stored.bytes_per_hour / 1e9:.2f} GB per hour of video",
+        f"store: {store or dataset / CACHE}, {stored.stored_bytes / 1e9:.2f} GB of "
+        f"{stored.stored_footage_s / 60:.1f} min, {stored.bytes_per_hour / 1e9:.2f} GB per hour of video",
         soft_wrap=True,
         markup=False,
     )

@@ -11,6 +11,9 @@ from toolkit.errors import ConfigError, raise_faults
 from toolkit.terminal import out
 
 Workers = Annotated[int, typer.Option(min=1, help="Processes that decode videos and compute flow.")]
+Store = Annotated[
+    Path | None, typer.Option("--store", help="Folder of prepared videos. (default: .prepared in the data set's)")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 BundlePath = Annotated[Path, typer.Option("--bundle", help="Bundle folder.")]
 EngineOption = Annotated[str, typer.Option("--engine", help="auto, tensorrt or onnxruntime.")]

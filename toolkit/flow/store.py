@@ -192,7 +192,7 @@ def _open(video: Path, key: StoreKey, cache: Path) -> PreparedVideo | None:
     store = _store(video, cache)
     try:
         content = open_store(store)
-        if StoreKey.model_validate_json(content.key) != key:
+        if not StoreKey.model_validate_json(content.key).serves(key):
             return None
     except (VideoError, ValidationError):
         return None
@@ -201,7 +201,7 @@ def _open(video: Path, key: StoreKey, cache: Path) -> PreparedVideo | None:
         video_sha256=key.video_sha256,
         store=store,
         frames=content.frames,
-        flow_steps=content.flow_steps,
+        flow_steps=content.flow_steps if key.recipe.parameters else None,
         source_index=content.source_index,
         mean_colours=content.mean_colours,
         implementation=key.implementation,

@@ -61,6 +61,13 @@ class StoreKey(BaseModel):
     implementation: str | None
     """`FlowEstimator.implementation`; None without flow."""
 
+    def serves(self, wanted: StoreKey) -> bool:
+        """Whether a store of this key holds what is wanted: the same, or only the frames of the same."""
+        if wanted.recipe.parameters is not None:
+            return self == wanted
+        frames = (self.format, self.video_sha256, self.recipe.geometry)
+        return frames == (wanted.format, wanted.video_sha256, wanted.recipe.geometry)
+
 
 @dataclass(frozen=True)
 class StoreJob:
