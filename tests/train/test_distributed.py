@@ -42,7 +42,7 @@ def test_two_processes_have_the_loss_curve_of_one(
     # 22 clips in batches of 4: the last batch has 2. The batch norms see whole batches, or the curves would part.
     settings = {"streams": ("flow",), "clips_per_epoch": 22, "epochs": 3, "optimiser": "sgd", "learning_rate": 2e-3}
     one = TrainConfig.model_validate(config.model_dump() | settings | {"schedule": "cosine"})
-    (tmp_path / "settings.toml").write_text(_toml(one))
+    (tmp_path / "settings.toml").write_text(toml_of(one))
     train(squares, one, tmp_path / "one", validation_groups=("video3",))
     arguments = ["--config", "settings.toml", "--out", "two", "--validate", "video3", "--behaviours"]
     command = str(Path(sys.executable).with_name("toolkit"))
@@ -98,7 +98,7 @@ def _losses(path: Path) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def _toml(config: TrainConfig) -> str:
+def toml_of(config: TrainConfig) -> str:
     values = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
     lines = [f"{key} = {_value(value)}" for key, value in values.items() if key not in tables]
