@@ -73,7 +73,8 @@ def test_folds_are_read_back(tmp_path: Path) -> None:
 
 def test_a_fold_in_the_making_is_not_a_fold(tmp_path: Path) -> None:
     folder = write_crossval(tmp_path / "cv", noisy_folds(["a", "b"]))
-    (folder / "folds" / "02-b").rename(folder / "folds" / ".02-b.x3k")
+    # Written last: without it the fold is still being trained or predicted.
+    (folder / "folds" / "02-b" / "fold.json").unlink()
     assert [fold.group for fold in load_folds(folder)] == ["a"]
     with pytest.raises(InputError, match=r"no finished fold(.|\n)*toolkit crossval"):
         load_folds(tmp_path)
@@ -121,9 +122,6 @@ def test_a_fold_that_does_not_fit_its_description_is_refused(tmp_path: Path) -> 
         (fold / "fold.json").write_text(text)
         with pytest.raises(InputError, match=r"fold\.json: missing or damaged"):
             load_folds(folder)
-    (fold / "fold.json").unlink()
-    with pytest.raises(InputError, match=r"fold\.json: missing or damaged"):
-        load_folds(folder)
 
 
 def test_a_missing_inner_validation_is_a_fault(tmp_path: Path) -> None:
