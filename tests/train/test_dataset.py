@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,10 +19,12 @@ from toolkit.pipeline import Pipeline
 from toolkit.preprocess import Stream, StreamInput
 from toolkit.train.config import TrainConfig
 from toolkit.train.dataset import (
+    LabelledVideo,
     PreparedDataset,
     check_behaviours,
     evaluation_clips,
     fill_training_clip,
+    held_in_memory,
     prepare_dataset,
     training_centres,
 )
@@ -161,3 +165,19 @@ def test_the_hash_changes_with_a_label(squares: AnnotatedDataset, config: TrainC
     changed = dataclasses.replace(squares, videos=(cut, *squares.videos[1:]))
     assert prepare_dataset(changed, config, workers=0).sha256 != data.sha256
     assert prepare_dataset(squares, config, workers=0).sha256 == data.sha256
+
+
+@pytest.mark.parametrize("stream", ["rgb", "flow"])
+def test_what_is_held_in_memory_is_what_is_stored(data: PreparedDataset, config: TrainConfig, stream: Stream) -> None:
+    def clip(videos: Sequence[LabelledVideo]) -> np.ndarray:
+        spec = config.stream_input(stream)
+        out = np.empty((spec.channels, 16, 16, 16), np.float32)
+        fill_training_clip(videos[1], 3, spec, config, np.random.default_rng(0), out)
+        return out
+
+    held = held_in_memory(data.videos, stream)
+    read = "frames" if stream == "rgb" else "flow_steps"
+    assert all(isinstance(getattr(video.prepared, read), np.ndarray) for video in held)
+    assert np.array_equal(clip(held), clip(data.videos))
+    bytes_held = sum(getattr(video.prepared, read).nbytes for video in held)
+    assert held_in_memory(data.videos, stream, bytes_held - 1) == data.videos

@@ -44,9 +44,9 @@ class PreparedVideo:
     video_sha256: str
     store: Path
     """The file that holds it."""
-    frames: StoredArray[np.uint8]
+    frames: StoredArray[np.uint8] | NDArray[np.uint8]
     """(N, H, W, 3) uint8 RGB working frames."""
-    flow_steps: StoredArray[np.int16] | None
+    flow_steps: StoredArray[np.int16] | NDArray[np.int16] | None
     """(N, H, W, 2) int16, flow to each frame from its predecessor in steps of the encoding; flow[0] = flow[1]."""
     source_index: NDArray[np.int64]
     """(N,) int64: which frame of the video each one is, after decimation to the geometry's frame rate."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from toolkit.ethogram import Ethogram
 from toolkit.flow import FlowEncoding
 from toolkit.flow.select import estimator_factory
 from toolkit.flow.store import FlowRecipe, Preparation, PreparedVideo, prepare
-from toolkit.preprocess import StreamInput
+from toolkit.preprocess import Stream, StreamInput
 from toolkit.train.config import TrainConfig
 from toolkit.train.progress import OnProgress, Progress
 
 CACHE = ".prepared"
+HELD_IN_MEMORY = 1 << 30
+"""Bytes of frames or flow that a training without loader processes keeps decompressed."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,26 @@ def prepare_dataset(
     )
     sha256 = _dataset_sha256(dataset, preparation.videos)
     return PreparedDataset(dataset.root, dataset.ethogram, videos, sha256, recipe, preparation)
+
+
+def held_in_memory(
+    videos: Sequence[LabelledVideo], stream: Stream, most_bytes: int = HELD_IN_MEMORY
+) -> tuple[LabelledVideo, ...]:
+    """Return the videos with what the stream reads decompressed, where all of it takes at most so many bytes.
+
+    Training reads every frame many times over. A small data set is decompressed once; a large one stays on disk.
+    """
+    arrays = [video.prepared.frames if stream == "rgb" else video.prepared.flow_steps for video in videos]
+    sizes = [math.prod(array.shape) * array.dtype.itemsize for array in arrays if array is not None]
+    if len(sizes) < len(videos) or sum(sizes) > most_bytes:
+        return tuple(videos)
+    return tuple(replace(video, prepared=_decompressed(video.prepared, stream)) for video in videos)
+
+
+def _decompressed(prepared: PreparedVideo, stream: Stream) -> PreparedVideo:
+    if stream == "rgb":
+        return replace(prepared, frames=np.asarray(prepared.frames))
+    return replace(prepared, flow_steps=np.asarray(prepared.flow_steps))
 
 
 def check_behaviours(videos: Sequence[LabelledVideo], ethogram: Ethogram, part: str) -> None:

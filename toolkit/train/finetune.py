@@ -20,7 +20,7 @@ from toolkit.annotations import UNLABELLED
 from toolkit.errors import InputError
 from toolkit.preprocess import STREAMS, Stream
 from toolkit.train.config import TrainConfig
-from toolkit.train.dataset import LabelledVideo, evaluation_clips
+from toolkit.train.dataset import LabelledVideo, evaluation_clips, held_in_memory
 from toolkit.train.distributed import Processes, broadcast, shared, summed
 from toolkit.train.initial import initial_network
 from toolkit.train.loader import Batch, TrainingBatches, stream_of_batches
@@ -146,6 +146,8 @@ def train_stream(
         model = shared(network, processes, device)
         if processes.count > 1:
             torch.manual_seed(config.seed + processes.rank)
+        if loaders == 0:
+            training = held_in_memory(training, stream)
         batches = TrainingBatches(training, stream, config, seeds, processes)
         course = begin(network, config, config.epochs * batches.per_epoch, device)
         if state is not None:
