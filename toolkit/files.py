@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -52,8 +53,7 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     InputError
         If `path` exists and `overwrite` is false.
     """
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists. Choose another place, or pass --overwrite to replace it.")
+    check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -62,6 +62,23 @@ def atomic_directory(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         replace_directory(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Raise InputError if `path` exists and `overwrite` is false."""
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} already exists. Choose another place, or pass --overwrite to replace it.")
+
+
+def file_name(text: str) -> str:
+    """Return a file's name of any text: letters, digits, dots and dashes stay, all else becomes ``_``.
+
+    Examples
+    --------
+    >>> file_name("mouse 3/day 1")
+    'mouse_3_day_1'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text)
 
 
 def replace_directory(beside: Path, path: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.annotations.checks import files_below, group_of, opened
+from toolkit.annotations.checks import files_below, group_of, opened, videos_in
 from toolkit.annotations.contract import UNLABELLED, VIDEO_SUFFIXES, Form, Reading, Request, intervals_from_labels
 from toolkit.annotations.names import ethogram_of, our_name, unknown
 from toolkit.ethogram import Ethogram
@@ -69,8 +69,7 @@ def _read(request: Request, files: list[Path]) -> Reading:
 
 def _read_video(path: Path, table: _FrameTable, request: Request, reading: Reading) -> None:
     stem = _stem(path)
-    candidates = [file for file in sorted(path.parent.iterdir()) if file.suffix.lower() in VIDEO_SUFFIXES]
-    candidates = [file for file in candidates if file.with_suffix("") == stem]
+    candidates = [file for file in videos_in(path.parent) if file.with_suffix("") == stem]
     if len(candidates) != 1:
         found = ", ".join(file.name for file in candidates) or "none"
         reading.faults.append(

@@ -17,9 +17,9 @@ from pathlib import Path
 from toolkit.annotations.checks import Stretch, checked_intervals, group_of, opened
 from toolkit.annotations.contract import ANNOTATIONS, AnnotatedVideo, Form, Reading, Request
 from toolkit.annotations.names import ethogram_of, our_name
-from toolkit.errors import AnnotationError, InputError, raise_faults
+from toolkit.errors import AnnotationError, raise_faults
 from toolkit.ethogram import MOUSE_HOME_CAGE
-from toolkit.files import atomic_write
+from toolkit.files import atomic_write, check_free
 
 _IN_FRAMES = ("video", "start_frame", "stop_frame", "behaviour")
 _IN_SECONDS = ("video", "start_s", "stop_s", "behaviour")
@@ -33,8 +33,7 @@ def write_interval_table(path: Path, videos: Iterable[AnnotatedVideo], *, overwr
     InputError
         If `path` exists and `overwrite` is false.
     """
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists. Choose another place, or pass --overwrite to replace it.")
+    check_free(path, overwrite=overwrite)
     rows = [
         (Path(os.path.relpath(video.path, path.parent)).as_posix(), i.start_frame, i.stop_frame, i.behaviour)
         for video in videos

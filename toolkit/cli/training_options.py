@@ -77,7 +77,9 @@ def annotated_dataset(folder: Path, behaviours: str | None, group: str | None) -
     names = [name.strip() for name in behaviours.split(",")] if behaviours else None
     dataset = load_dataset(folder, behaviours=names, group_pattern=group)
     if dataset.skipped:
-        print_warning(f"{len(dataset.skipped)} files of {folder} are left out: {'; '.join(dataset.skipped[:5])}")
+        print_warning(
+            f"{len(dataset.skipped)} files or events of {folder} are left out: {'; '.join(dataset.skipped[:5])}"
+        )
     return dataset
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -208,10 +208,8 @@ def _share(
 
 
 def _rows_of(video: VideoPredictions, rows: NDArray[np.int64]) -> VideoPredictions:
-    return VideoPredictions(
-        video=video.video,
-        group=video.group,
-        fps=video.fps,
+    return replace(
+        video,
         frame_index=video.frame_index[rows],
         labels=video.labels[rows],
         logits={stream: logits[rows] for stream, logits in video.logits.items()},

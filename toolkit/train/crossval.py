@@ -12,7 +12,7 @@ from toolkit.errors import ConfigError, DatasetError, InputError, raise_faults
 from toolkit.files import atomic_write
 from toolkit.flow.store import Preparation
 from toolkit.train.cluster import Cluster, run_on_cluster
-from toolkit.train.config import TrainConfig, differing_keys, train_config
+from toolkit.train.config import TrainConfig, differing_keys
 from toolkit.train.dataset import prepare_dataset
 from toolkit.train.distributed import broadcast, join, processes_of
 from toolkit.train.finetune import choose_device
@@ -21,7 +21,7 @@ from toolkit.train.initial import with_weights_preprocessing
 from toolkit.train.progress import OnProgress, silent, within
 from toolkit.train.runs import preparation_line
 from toolkit.train.scores import REPORT, Evaluation, write_report
-from toolkit.train.stored import KEY, load_crossval
+from toolkit.train.stored import KEY, load_crossval, read_key
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,7 @@ def _claim(out: Path, config: TrainConfig, dataset_sha256: str) -> None:
     """Write what the folds in `out` are of, or raise if they are of something else."""
     key = out / KEY
     if key.exists():
-        try:
-            content = json.loads(key.read_text())
-            found, found_sha256 = train_config(content["config"], str(key)), content["dataset_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{key}: damaged. Choose another folder, or delete this one.") from error
+        found, found_sha256 = read_key(key)
         faults = differing_keys(config, found)
         if found_sha256 != dataset_sha256:
             faults.append("data set: its videos or annotations changed")

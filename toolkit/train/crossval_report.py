@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.files import atomic_write
+from toolkit.files import atomic_write, file_name
 from toolkit.report.score_pictures import draw_paired_accuracy
 from toolkit.train.comparison import TOGETHER, Comparison, compare
 from toolkit.train.markdown import percent, span, table
@@ -74,8 +73,8 @@ def report_crossvals(crossvals: Sequence[Path], out: Path, *, partial: bool = Fa
         write_report(out, evaluation, named[name].ethogram)
     else:
         for name, evaluation in evaluations.items():
-            (out / _folder(name)).mkdir(exist_ok=True)
-            write_report(out / _folder(name), evaluation, named[name].ethogram)
+            (out / file_name(name)).mkdir(exist_ok=True)
+            write_report(out / file_name(name), evaluation, named[name].ethogram)
         _write_comparison(out, evaluations, comparisons)
     return CrossvalReport(out / "report.md", evaluations, comparisons)
 
@@ -83,15 +82,11 @@ def report_crossvals(crossvals: Sequence[Path], out: Path, *, partial: bool = Fa
 def _names(stored: Sequence[StoredCrossValidation]) -> list[str]:
     """Return the architectures, or the folders' names where two have the same one, or these numbered."""
     architectures = [each.config.architecture for each in stored]
-    folders = [_folder(each.folder.resolve().name) for each in stored]
+    folders = [file_name(each.folder.resolve().name) for each in stored]
     for names in (architectures, folders):
         if len(set(names)) == len(names) and TOGETHER not in names:
             return names
     return [f"{number}-{name}" for number, name in enumerate(folders, start=1)]
-
-
-def _folder(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
 def _write_comparison(out: Path, evaluations: dict[str, Evaluation], comparisons: Sequence[Comparison]) -> None:
@@ -118,7 +113,7 @@ def _write_comparison(out: Path, evaluations: dict[str, Evaluation], comparisons
 def _head(evaluations: dict[str, Evaluation]) -> list[str]:
     rows = [
         [
-            f"[{name}]({_folder(name)}/report.md)",
+            f"[{name}]({file_name(name)}/report.md)",
             str(e.frames),
             percent(e.accuracy["fused"]),
             span(e.intervals.accuracy["fused"] if e.intervals else None),

@@ -12,8 +12,8 @@ from torch import nn
 from toolkit.annotations import UNLABELLED
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
-from toolkit.train.dataset import LabelledVideo, evaluation_clips
-from toolkit.train.finetune import choose_device, evaluate, move, reproducible
+from toolkit.train.dataset import LabelledVideo
+from toolkit.train.finetune import choose_device, frame_logits, labelled_frames, move, reproducible
 from toolkit.train.predictions import VideoPredictions
 from toolkit.train.progress import OnProgress, Progress
 
@@ -21,15 +21,18 @@ from toolkit.train.progress import OnProgress, Progress
 def predict_videos(
     networks: Mapping[Stream, nn.Module],
     training: Sequence[LabelledVideo],
-    held_out: Sequence[LabelledVideo],
+    videos: Sequence[LabelledVideo],
     config: TrainConfig,
     on_progress: OnProgress,
 ) -> list[VideoPredictions]:
-    """Return the networks' logits, and two baselines learned from `training`, of the labelled held-out frames."""
-    chosen = [np.flatnonzero(video.labels != UNLABELLED)[:: config.evaluation_stride] for video in held_out]
+    """Return the networks' logits, and two baselines learned from `training`, of the labelled frames of `videos`.
+
+    A video without a labelled frame is left out.
+    """
+    frames = [labelled_frames(video, config.evaluation_stride) for video in videos]
+    labelled = [(video, centres) for video, centres in zip(videos, frames, strict=True) if len(centres)]
     logits = {
-        stream: _stream_logits(network, stream, held_out, chosen, config, on_progress)
-        for stream, network in networks.items()
+        stream: _stream_logits(network, stream, labelled, config, on_progress) for stream, network in networks.items()
     }
     majority, colours = fit_baselines(training)
     return [
@@ -41,17 +44,16 @@ def predict_videos(
             labels=video.labels[centres],
             logits={stream: logits[stream][index] for stream in networks},
             majority=np.full(len(centres), majority, dtype=np.int8),
-            mean_colour=nearest_mean_colour(mean_colours(video)[centres], colours),
+            mean_colour=nearest_mean_colour(video.prepared.mean_colours[centres], colours),
         )
-        for index, (video, centres) in enumerate(zip(held_out, chosen, strict=True))
-        if len(centres)
+        for index, (video, centres) in enumerate(labelled)
     ]
 
 
 def fit_baselines(training: Sequence[LabelledVideo]) -> tuple[int, NDArray[np.float64]]:
     """Return the most frequent behaviour, and (K, 3) mean RGB of each behaviour's frames (NaN where it has none)."""
     labels = np.concatenate([video.labels for video in training])
-    colours = np.concatenate([mean_colours(video) for video in training])
+    colours = np.concatenate([video.prepared.mean_colours for video in training])
     behaviours = int(labels.max()) + 1
     counts = np.bincount(labels[labels != UNLABELLED], minlength=behaviours)
     means = np.full((behaviours, 3), np.nan)
@@ -67,30 +69,25 @@ def nearest_mean_colour(colours: NDArray[np.float64], means: NDArray[np.float64]
     return nearest
 
 
-def mean_colours(video: LabelledVideo) -> NDArray[np.float64]:
-    """Return the (N, 3) mean RGB, 0 to 255, of every working frame."""
-    return video.prepared.mean_colours
-
-
 def _stream_logits(
     network: nn.Module,
     stream: Stream,
-    videos: Sequence[LabelledVideo],
-    chosen: Sequence[NDArray[np.int64]],
+    labelled: Sequence[tuple[LabelledVideo, NDArray[np.int64]]],
     config: TrainConfig,
     on_progress: OnProgress,
 ) -> list[NDArray[np.float32]]:
-    spec, device = config.stream_input(stream), choose_device(config)
-    total, done = sum(map(len, chosen)), 0
+    device = choose_device(config)
+    total, done = sum(len(centres) for _, centres in labelled), 0
     logits = []
+
+    def on_clips(clips: int) -> None:
+        nonlocal done
+        done += clips
+        on_progress(Progress(f"evaluate {stream}", done, total, "clips"))
+
     with reproducible(config, [config.seed]):
         move(network, device, config)
-        for video, centres in zip(videos, chosen, strict=True):
-            parts: list[NDArray[np.float32]] = []
-            for clips in evaluation_clips(video, centres, spec, config.clip, config.encoding, config.evaluation_batch):
-                parts.append(evaluate(network, [clips], device, config))
-                done += len(clips)
-                on_progress(Progress(f"evaluate {stream}", done, total, "clips"))
-            logits.append(np.concatenate(parts) if parts else np.empty((0, 0), dtype=np.float32))
+        for video, centres in labelled:
+            logits.append(frame_logits(network, video, centres, stream, config, device, on_clips))
         move(network, torch.device("cpu"), config, torch.contiguous_format)
     return logits

@@ -30,7 +30,7 @@ from toolkit.train.optimisation import MovingAverage, make_optimiser
 from toolkit.train.pretrained import Pretrained
 from toolkit.train.progress import OnProgress, Progress
 from toolkit.train.run_folder import BEST, checkpoint
-from toolkit.train.unfinished import save_state, save_tensors
+from toolkit.train.unfinished import STATE, save_tensors
 
 _REPORT_EVERY_S = 0.2
 
@@ -68,7 +68,7 @@ class Course:
     def best(self) -> EpochMetrics | None:
         """The first epoch with the highest accuracy on the validation groups; None without them."""
         validated = [row for row in self.metrics if row.validation_accuracy is not None]
-        return max(validated, key=lambda row: (row.validation_accuracy or 0.0, -row.epoch), default=None)
+        return max(validated, key=lambda row: row.validation_accuracy or 0.0, default=None)
 
     def state(self) -> dict[str, Any]:
         """Return tensors and plain types that `load` goes on from, to the bit on a CPU."""
@@ -169,7 +169,7 @@ def train_stream(
                     if course.best is course.metrics[-1]:
                         save_tensors(folder / BEST, checkpoint(stream, epoch, course.evaluated))
                     log.append(course.metrics[-1])
-                    save_state(folder, course.state())
+                    save_tensors(folder / STATE, course.state())
                 course.metrics = broadcast(course.metrics, processes)
         final = course.evaluated
         move(final, torch.device("cpu"), config, torch.contiguous_format)
@@ -211,15 +211,16 @@ def train_one_epoch(
         seen += whole_batch
         if time.monotonic() - reported_s > _REPORT_EVERY_S:
             reported_s = time.monotonic()
-            loss_sum, right_sum, own = sums.tolist()
-            speed = seen / (reported_s - started_s)
-            detail = f"epoch {epoch}, loss {loss_sum / own:.3f}, accuracy {right_sum / own:.1%}, {speed:.1f} clips/s"
-            on_batch(seen, detail)
-    loss_sum, right_sum, clips_seen = summed(sums, processes).tolist()
-    seconds = time.monotonic() - started_s
-    loss_mean, accuracy = loss_sum / clips_seen, right_sum / clips_seen
-    on_batch(seen, f"epoch {epoch}, loss {loss_mean:.3f}, accuracy {accuracy:.1%}, {seen / seconds:.1f} clips/s")
-    return EpochMetrics(epoch, loss_mean, accuracy, learning_rate, seconds, seen / seconds)
+            on_batch(seen, _so_far(epoch, sums, seen, reported_s - started_s, learning_rate).line())
+    row = _so_far(epoch, summed(sums, processes), seen, time.monotonic() - started_s, learning_rate)
+    on_batch(seen, row.line())
+    return row
+
+
+def _so_far(epoch: int, sums: torch.Tensor, seen: int, seconds: float, learning_rate: float) -> EpochMetrics:
+    """Return the metrics of (3,) sums: losses, right clips, clips."""
+    loss, right, clips = sums.tolist()
+    return EpochMetrics(epoch, loss / clips, right / clips, learning_rate, seconds, seen / seconds)
 
 
 def _step(
@@ -258,12 +259,9 @@ def validated(
     """Return an epoch's metrics with accuracy and mean cross-entropy on the validation videos' labelled frames."""
     truth, logits = [], []
     for video in videos:
-        centres = np.flatnonzero(video.labels != UNLABELLED)[:: config.validation_stride]
+        centres = labelled_frames(video, config.validation_stride)
         if len(centres):
-            clips = evaluation_clips(
-                video, centres, config.stream_input(stream), config.clip, config.encoding, config.evaluation_batch
-            )
-            logits.append(evaluate(network, clips, device, config))
+            logits.append(frame_logits(network, video, centres, stream, config, device))
             truth.append(video.labels[centres].astype(np.int64))
     if not truth:
         return row
@@ -274,16 +272,34 @@ def validated(
     )
 
 
-def evaluate(
-    network: nn.Module, batches: Iterable[NDArray[np.float32]], device: torch.device, config: TrainConfig
+def labelled_frames(video: LabelledVideo, stride: int) -> NDArray[np.int64]:
+    """Return every `stride`-th labelled frame, as positions among the kept ones."""
+    frames: NDArray[np.int64] = np.flatnonzero(video.labels != UNLABELLED)[::stride]
+    return frames
+
+
+def frame_logits(
+    network: nn.Module,
+    video: LabelledVideo,
+    centres: NDArray[np.int64],
+    stream: Stream,
+    config: TrainConfig,
+    device: torch.device,
+    on_clips: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """Return the (M, K) float32 logits of batches of (B, C, T, H, W) float32 clips, in single precision."""
+    """Return the (M, K) float32 logits of M >= 1 frames of a video, ascending, computed in single precision.
+
+    `on_clips` is told the clips of each batch that is done.
+    """
+    spec = config.stream_input(stream)
     network.eval()
     logits = []
     with torch.inference_mode():
-        for clips in batches:
+        for clips in evaluation_clips(video, centres, spec, config.clip, config.encoding, config.evaluation_batch):
             tensor = torch.from_numpy(clips).to(device, memory_format=memory_format(config, device))
             logits.append(network(tensor).float().cpu().numpy())
+            if on_clips:
+                on_clips(len(clips))
     return np.concatenate(logits)
 
 

@@ -7,16 +7,14 @@ or spread over a cluster: each appears whole or not at all, and an interrupted o
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.errors import DatasetError
-from toolkit.files import atomic_directory, atomic_write
+from toolkit.files import atomic_directory, atomic_write, file_name
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
-from toolkit.train.dataset import LabelledVideo, PreparedDataset, Split, check_behaviours
+from toolkit.train.dataset import PreparedDataset, Split, check_behaviours
 from toolkit.train.distributed import Processes
 from toolkit.train.evaluation import predict_videos
 from toolkit.train.predictions import FOLD, FOLDS, PREDICTIONS, VALIDATION, save_predictions
@@ -106,18 +104,12 @@ def train_fold(
 def predict_fold(data: PreparedDataset, config: TrainConfig, fold: Fold, on_progress: OnProgress) -> None:
     """Predict the inner validation and the held-out group with the fold's networks; the fold is then done."""
     split = fold.split(data)
-    networks = load_run(fold.folder).networks
-
-    def predict(part: tuple[LabelledVideo, ...], folder: Path) -> None:
-        predictions = predict_videos(networks, split.training, part, config, on_progress)
-        with atomic_directory(folder, overwrite=True) as beside:
-            save_predictions(beside, predictions)
-
-    if split.validation:
-        predict(split.validation, fold.folder / VALIDATION)
-    else:
-        shutil.rmtree(fold.folder / VALIDATION, ignore_errors=True)
-    predict(split.held_out, fold.folder / PREDICTIONS)
+    videos = [*split.validation, *split.held_out]
+    predictions = predict_videos(load_run(fold.folder).networks, split.training, videos, config, on_progress)
+    for name, group in ((VALIDATION, fold.validation_group), (PREDICTIONS, fold.group)):
+        if group is not None:
+            with atomic_directory(fold.folder / name, overwrite=True) as folder:
+                save_predictions(folder, [video for video in predictions if video.group == group])
     content = {"group": fold.group, "validation_group": fold.validation_group}
     with atomic_write(fold.folder / FOLD) as path:
         path.write_text(json.dumps(content, indent=2) + "\n")
@@ -125,4 +117,4 @@ def predict_fold(data: PreparedDataset, config: TrainConfig, fold: Fold, on_prog
 
 def _folder_name(number: int, group: str) -> str:
     # Numbered, since different groups can become the same folder name.
-    return f"{number:02d}-{re.sub(r'[^A-Za-z0-9._-]', '_', group)}"
+    return f"{number:02d}-{file_name(group)}"

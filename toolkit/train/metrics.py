@@ -33,6 +33,10 @@ class EpochMetrics:
     validation_accuracy: float | None = None
     """Fraction of right frames of the validation groups."""
 
+    def line(self) -> str:
+        """Return what a progress display shows."""
+        return f"epoch {self.epoch}, loss {self.loss:.3f}, accuracy {self.accuracy:.1%}, {self.clips_per_s:.1f} clips/s"
+
     def with_validation(self, *, accuracy: float, loss: float) -> EpochMetrics:
         """Return the same with the validation groups' figures."""
         return replace(self, validation_accuracy=accuracy, validation_loss=loss)
@@ -71,15 +75,10 @@ class MetricsLog:
             if key != "epoch" and value is not None:
                 self._board.add_scalar(key, value, row.epoch)
         self._board.flush()
-        write_metrics(self._folder / METRICS, self._rows)
-
-
-def write_metrics(path: Path, rows: Sequence[EpochMetrics]) -> None:
-    """Write the table, whole or not at all."""
-    with atomic_write(path) as beside, beside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(EpochMetrics.__dataclass_fields__), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _rounded(value) for key, value in asdict(row).items()} for row in rows)
+        with atomic_write(self._folder / METRICS) as beside, beside.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(EpochMetrics.__dataclass_fields__), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: _rounded(value) for key, value in asdict(done).items()} for done in self._rows)
 
 
 def read_metrics(folder: Path) -> tuple[EpochMetrics, ...]:

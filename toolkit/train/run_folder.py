@@ -14,7 +14,6 @@ import pickle
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +30,6 @@ from toolkit.preprocess import STREAMS, Stream
 from toolkit.train.config import SHARED_KEYS, TrainConfig, differing_keys
 from toolkit.train.dataset import PreparedDataset, Split
 from toolkit.train.initial import untrained_network
-from toolkit.train.metrics import METRICS, EpochMetrics, write_metrics
 from toolkit.train.pretrained import Pretrained
 from toolkit.train.unfinished import CONFIG, SPLIT, STATE, save_tensors
 
@@ -132,15 +130,14 @@ def finish_stream(
     config: TrainConfig,
     data: PreparedDataset,
     videos: int,
-    metrics: Sequence[EpochMetrics],
+    epochs: int,
     weights: Pretrained | None,
 ) -> None:
     """Turn the folder of a training that has ended into a stream's folder of a run.
 
-    `videos` is the number of training videos.
+    `videos` is the number of training videos, `epochs` of epochs done.
     """
-    save_tensors(folder / LAST, checkpoint(stream, len(metrics), network))
-    write_metrics(folder / METRICS, metrics)
+    save_tensors(folder / LAST, checkpoint(stream, epochs, network))
     provenance = StreamProvenance(
         created_utc=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         dataset_sha256=data.sha256,

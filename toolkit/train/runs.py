@@ -190,8 +190,8 @@ def train_run(
             on_progress=on_progress,
         )
         if processes.is_first:
-            videos = len(split.training)
-            finish_stream(folder, stream, trained.network, settings, data, videos, trained.metrics, trained.weights)
+            videos, epochs = len(split.training), len(trained.metrics)
+            finish_stream(folder, stream, trained.network, settings, data, videos, epochs, trained.weights)
         metrics[stream] = trained.metrics
     return metrics
 
@@ -213,9 +213,11 @@ def _evaluate(
     Fusion weight, temperature and the rest are chosen on the validation groups where there are any.
     """
     networks = {stream: load_stream(run / stream, stream).network for stream in config.streams}
-    held_out = predict_videos(networks, split.training, split.held_out, config, on_progress)
-    validation = predict_videos(networks, split.training, split.validation, config, on_progress)
-    groups = sorted({video.group for video in held_out})
+    parts = [*split.validation, *split.held_out]
+    predictions = predict_videos(networks, split.training, parts, config, on_progress)
+    groups = sorted({video.group for video in split.held_out})
+    held_out = [video for video in predictions if video.group in groups]
+    validation = [video for video in predictions if video.group not in groups]
     chosen_on = ", ".join(sorted({video.group for video in validation})) or None
     folds = [
         FoldPredictions(group, chosen_on, tuple(validation), tuple(v for v in held_out if v.group == group))
@@ -224,9 +226,9 @@ def _evaluate(
     scheme = f"trained without {', '.join(groups)}"
     evaluation = evaluation_of(folds, data.ethogram, config, scheme=scheme, dataset_sha256=data.sha256)
     with atomic_directory(run / HELD_OUT, overwrite=True) as folder:
-        for name, predictions in ((PREDICTIONS, held_out), (VALIDATION, validation)):
-            if predictions:
+        for name, part in ((PREDICTIONS, held_out), (VALIDATION, validation)):
+            if part:
                 (folder / name).mkdir()
-                save_predictions(folder / name, predictions)
+                save_predictions(folder / name, part)
         write_report(folder, evaluation, data.ethogram)
     return evaluation

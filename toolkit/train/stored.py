@@ -57,7 +57,7 @@ def load_crossval(folder: Path, *, partial: bool = False) -> StoredCrossValidati
     InputError
         If it is not such a folder, a file in it is damaged, or folds are missing and `partial` is false.
     """
-    config, dataset_sha256 = _read_key(folder / KEY)
+    config, dataset_sha256 = read_key(folder / KEY)
     folds = load_folds(folder)
     splits = [split for fold in fold_folders(folder) for split in sorted(fold.glob(f"*/{SPLIT}"))]
     if not splits:
@@ -101,7 +101,14 @@ def scheme_of(groups: int, videos: int) -> str:
     return f"leave-one-group-out over {groups} groups of {videos} videos"
 
 
-def _read_key(key: Path) -> tuple[TrainConfig, str]:
+def read_key(key: Path) -> tuple[TrainConfig, str]:
+    """Return what ``crossval.json`` says its folds are of: their configuration and the hash of their data set.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, or of another toolkit.
+    """
     try:
         content = json.loads(key.read_text())
         return train_config(content["config"], str(key)), str(content["dataset_sha256"])

@@ -29,11 +29,6 @@ _FREE_KEYS = ("evaluation_stride", "evaluation_batch", "keep", "inner_validation
 """Keys that change nothing in how a network is trained."""
 
 
-def unfinished_folder(run: Path, stream: Stream) -> Path:
-    """Return where a stream's training lives until it is finished."""
-    return run / f"{stream}.unfinished"
-
-
 def open_unfinished(
     run: Path,
     stream: Stream,
@@ -62,7 +57,7 @@ def open_unfinished(
     ConfigError
         If it was begun with another configuration or data; every differing key is named.
     """
-    folder = unfinished_folder(run, stream)
+    folder = run / f"{stream}.unfinished"
     found = broadcast((folder / SPLIT).exists(), processes)
     if found and not resume and not overwrite:
         raise InputError(
@@ -80,13 +75,8 @@ def open_unfinished(
     return folder, None
 
 
-def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Replace the state: after a kill at any moment the folder holds the old one or the new one."""
-    save_tensors(folder / STATE, state)
-
-
 def save_tensors(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain types, whole or not at all."""
+    """Write tensors and plain types: after a kill at any moment the file is the old one or the new one."""
     with atomic_write(path) as beside:
         torch.save(dict(content), beside)
 
