@@ -20,6 +20,7 @@ from toolkit.cage.capture import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.daemon import run
 from toolkit.cage.watch import Parts
+from toolkit.engine.host import HostNetworks
 from toolkit.frames import NS_PER_S, Frame
 from toolkit.preprocess import WorkingGeometry, flow_input, rgb_input
 
@@ -54,7 +55,7 @@ def bench_cage_loop(benchmark: BenchmarkFixture, tmp_path: Path, resize: int, cr
             {"cage": {"name": "a", "bundle": "b"}, "camera": {"video": "v"}, "log": {"folder": folder}}
         )
         backends = {"rgb": FreeBackend(), "flow": FreeBackend()}
-        parts = Parts(Bundle(tmp_path, spec, "f" * 64), MemoryCamera(), backends, FreeFlow())
+        parts = Parts(Bundle(tmp_path, spec, "f" * 64), MemoryCamera(), HostNetworks(spec, FreeFlow(), backends))
         summary = run(config, stop=threading.Event(), parts=parts)
         assert summary.rows == FRAMES
 

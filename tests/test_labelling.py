@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tests.bundles import DifferenceFlow, RecordingBackend, manifest
 from tests.conftest import WriteVideo
 from toolkit.bundle import Bundle
+from toolkit.engine.host import HostNetworks
 from toolkit.errors import VideoError
 from toolkit.labelling import label_video
 
@@ -29,7 +30,8 @@ class BrightnessNetwork(RecordingBackend):
 def label(video: Path, out: Path, **options: int):  # type: ignore[no-untyped-def]
     bundle = Bundle(video.parent, manifest(), "f" * 64)
     backends = {"rgb": BrightnessNetwork(), "flow": RecordingBackend()}
-    return label_video(video, bundle, out, backends=backends, estimator=DifferenceFlow(), **options)
+    networks = HostNetworks(bundle.manifest, DifferenceFlow(), backends)
+    return label_video(video, bundle, out, networks=networks, **options)
 
 
 def test_every_frame_has_its_row(write_video: WriteVideo, tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ def test_the_csv_names_what_made_it(write_video: WriteVideo, tmp_path: Path) -> 
     label(write_video("cage.mp4", 20), tmp_path / "labels.csv")
     provenance = json.loads((tmp_path / "labels.csv.json").read_text())
     assert provenance["bundle_sha256"] == "f" * 64
-    assert provenance["flow"] == {"parameters": "fast", "implementation": "difference"}
+    assert provenance["engines"]["optical flow"] == "difference/fast"
     assert len(provenance["video_sha256"]) == 64
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.bundles import DifferenceFlow, RecordingBackend, manifest
 from toolkit.clips import ClipGeometry, clip_indices
+from toolkit.engine.host import HostNetworks
 from toolkit.errors import BundleError
 from toolkit.frames import NS_PER_S, Frame
 from toolkit.fusion import fusion_for
@@ -25,7 +26,8 @@ class Rig:
         self.rgb, self.flow = RecordingBackend(), RecordingBackend()
         spec = manifest(geometry=WorkingGeometry(width=64, height=48, fps=fps))
         backends = {"rgb": self.rgb, "flow": self.flow}
-        self.pipeline = Pipeline(spec, DifferenceFlow(), backends, source_fps=source_fps, stride=stride)
+        networks = HostNetworks(spec, DifferenceFlow(), backends)
+        self.pipeline = Pipeline(spec, networks, source_fps=source_fps, stride=stride)
         self.results: list[CentreLogits] = []
 
     def push(self, index: int, time_s: float, level: int) -> None:
@@ -127,7 +129,7 @@ def test_results_carry_the_centre_s_own_time() -> None:
 def test_one_stream_needs_no_flow() -> None:
     backend = RecordingBackend()
     spec = manifest(inputs=(rgb_input(20, 16),), fusion=fusion_for(("rgb",)))
-    pipeline = Pipeline(spec, None, {"rgb": backend}, source_fps=30.0)
+    pipeline = Pipeline(spec, HostNetworks(spec, None, {"rgb": backend}), source_fps=30.0)
     for index in range(8):
         results = pipeline.push(Frame(index, index * NS_PER_S // 30, np.zeros((48, 64, 3), dtype=np.uint8)))
     assert results[0].logits.shape == (1, 8)
@@ -135,5 +137,6 @@ def test_one_stream_needs_no_flow() -> None:
 
 def test_wrapping_clips_cannot_run_on_a_stream() -> None:
     spec = manifest(clip=ClipGeometry(boundary="wrap"))
+    networks = HostNetworks(spec, DifferenceFlow(), {"rgb": RecordingBackend(), "flow": RecordingBackend()})
     with pytest.raises(BundleError, match="wrap"):
-        Pipeline(spec, DifferenceFlow(), {"rgb": RecordingBackend(), "flow": RecordingBackend()}, source_fps=30.0)
+        Pipeline(spec, networks, source_fps=30.0)

@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from toolkit import __version__
 from toolkit.bundle import Bundle
-from toolkit.engine.contract import Backend
+from toolkit.engine.contract import ClipNetworks
 from toolkit.files import atomic_write, sha256_of_file
-from toolkit.flow import FlowEstimator
 from toolkit.frames import NS_PER_S, probe, read_frames
 from toolkit.pipeline import CentreLogits, Pipeline
-from toolkit.preprocess import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,7 @@ def label_video(
     bundle: Bundle,
     out: Path,
     *,
-    backends: Mapping[Stream, Backend],
-    estimator: FlowEstimator | None,
+    networks: ClipNetworks,
     stride: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> LabelSummary:
@@ -56,8 +53,8 @@ def label_video(
 
     Parameters
     ----------
-    backends
-        One per stream; entered and left here.
+    networks
+        The bundle's; entered and left here.
     stride
         Classify every `stride`-th frame at the networks' frame rate.
     on_progress
@@ -76,8 +73,8 @@ def label_video(
     decoded = rows = 0
     with ExitStack() as stack:
         table = csv.writer(stack.enter_context(stack.enter_context(atomic_write(out)).open("w", newline="")))
-        entered = {stream: stack.enter_context(backend) for stream, backend in backends.items()}
-        pipeline = Pipeline(bundle.manifest, estimator, entered, source_fps=fps, stride=stride)
+        stack.enter_context(networks)
+        pipeline = Pipeline(bundle.manifest, networks, source_fps=fps, stride=stride)
         table.writerow(["frame", "time_s", "label", "padded", *(f"p_{name}" for name in counts)])
         for decoded, results in _decoded(video, pipeline):
             for result in results:
@@ -88,7 +85,7 @@ def label_video(
                 table.writerow(_row(result, label, probabilities))
             if on_progress is not None:
                 on_progress(decoded)
-        _write_provenance(video, bundle, out, entered, estimator, stride)
+        _write_provenance(video, bundle, out, networks, stride)
     elapsed_s = perf_counter() - started
     return LabelSummary(decoded, rows, counts, elapsed_s, decoded / fps / elapsed_s)
 
@@ -106,23 +103,13 @@ def _row(result: CentreLogits, label: str, probabilities: NDArray[np.float32]) -
     return [str(result.index), time_s, label, str(int(result.padded)), *(f"{p:.6f}" for p in probabilities)]
 
 
-def _write_provenance(
-    video: Path,
-    bundle: Bundle,
-    out: Path,
-    backends: Mapping[Stream, Backend],
-    estimator: FlowEstimator | None,
-    stride: int,
-) -> None:
+def _write_provenance(video: Path, bundle: Bundle, out: Path, networks: ClipNetworks, stride: int) -> None:
     provenance = {
         "video": str(video),
         "video_sha256": sha256_of_file(video),
         "bundle": bundle.manifest.name,
         "bundle_sha256": bundle.sha256,
-        "engines": {stream: backend.identity for stream, backend in backends.items()},
-        "flow": None
-        if estimator is None
-        else {"parameters": estimator.parameters.name, "implementation": estimator.implementation},
+        "engines": dict(networks.engines),
         "stride": stride,
         "toolkit": __version__,
     }

@@ -18,6 +18,7 @@ from toolkit.bundle import Bundle
 from toolkit.cage.capture import Camera, CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.watch import Parts
+from toolkit.engine.host import HostNetworks
 from toolkit.errors import CameraError
 from toolkit.flow import PARAMETER_SETS, FlowParameters
 from toolkit.frames import NS_PER_S, Frame
@@ -94,7 +95,7 @@ def parts(camera: Camera, *, logits: Sequence[float] | None = None, flow_s: floa
     """Return a daemon's parts around the test bundle, which exists in memory only."""
     described = manifest(**changes)
     backends = {stream: FreeBackend(*([logits] if logits else [])) for stream in described.streams}
-    return Parts(Bundle(Path("none"), described, "b" * 64), camera, backends, FreeFlow(flow_s))
+    return Parts(Bundle(Path("none"), described, "b" * 64), camera, HostNetworks(described, FreeFlow(flow_s), backends))
 
 
 def config(folder: Path, **tables: Mapping[str, Any]) -> CageConfig:

@@ -26,12 +26,9 @@ from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
-from toolkit.engine.contract import Backend
 from toolkit.errors import ToolkitError
-from toolkit.flow import FlowEstimator, open_flow
 from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
-from toolkit.preprocess import Stream
 from toolkit.terminal import print_warning
 
 
@@ -43,7 +40,7 @@ def open_parts(config: CageConfig) -> Parts:
     BundleError, EngineError, EngineMismatch, CameraError, VideoError, MissingDependency
         If one of them cannot be had.
     """
-    from toolkit.engine.select import open_backends
+    from toolkit.engine.networks import open_networks
 
     bundle = load_bundle(config.cage.bundle)
     if config.engine.flow_threads:
@@ -51,16 +48,14 @@ def open_parts(config: CageConfig) -> Parts:
     return Parts(
         bundle=bundle,
         camera=open_camera(config.camera),
-        backends=open_backends(bundle, engine=config.engine.kind, threads=config.engine.threads),
-        estimator=_open_estimator(config, bundle),
+        networks=open_networks(
+            bundle,
+            engine=config.engine.kind,
+            threads=config.engine.threads,
+            flow=config.engine.flow,
+            warn=print_warning,
+        ),
     )
-
-
-def _open_estimator(config: CageConfig, bundle: Bundle) -> FlowEstimator | None:
-    if "flow" not in bundle.manifest.streams:
-        return None
-    spec = bundle.manifest.flow
-    return open_flow(config.engine.flow, spec.parameters, trained_with=spec.implementation, warn=print_warning)
 
 
 def run(
@@ -91,10 +86,10 @@ def run(
     manifest, info = parts.bundle.manifest, parts.camera.info
     manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
     with ExitStack() as stack:
-        backends = {stream: stack.enter_context(backend) for stream, backend in parts.backends.items()}
-        pipeline = Pipeline(manifest, parts.estimator, backends, source_fps=info.fps, stride=config.cage.stride)
+        networks = stack.enter_context(parts.networks)
+        pipeline = Pipeline(manifest, networks, source_fps=info.fps, stride=config.cage.stride)
         clock = read_clock()
-        engines = _engines(backends, parts.estimator)
+        engines = networks.engines
         session = session_of(config, parts.bundle, engines, clock)
         health = Health(config.cage.name, parts.bundle.sha256, engines)
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
@@ -123,13 +118,6 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _engines(backends: Mapping[Stream, Backend], estimator: FlowEstimator | None) -> dict[str, str]:
-    engines: dict[str, str] = {stream: backend.identity for stream, backend in backends.items()}
-    if estimator is not None:
-        engines["optical flow"] = f"{estimator.implementation}/{estimator.parameters.name}"
-    return engines
 
 
 def session_of(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], clock: ClockReading) -> Session:

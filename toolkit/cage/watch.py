@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,12 +15,10 @@ from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.summary import Progress, Summary
-from toolkit.engine.contract import Backend
+from toolkit.engine.contract import ClipNetworks
 from toolkit.errors import CameraError, LogError, ToolkitError, VideoError
-from toolkit.flow import FlowEstimator
 from toolkit.frames import NS_PER_S, is_consecutive
 from toolkit.pipeline import CentreLogits, Pipeline
-from toolkit.preprocess import Stream
 
 TICK_S = 0.5
 """Longest time without looking whether to stop, to commit, or whether the camera is silent."""
@@ -38,10 +36,8 @@ class Parts:
 
     bundle: Bundle
     camera: Camera
-    backends: Mapping[Stream, Backend]
-    """One per stream, not entered yet."""
-    estimator: FlowEstimator | None
-    """None for a bundle without a flow stream."""
+    networks: ClipNetworks
+    """Not entered yet."""
 
 
 class Watch:

@@ -24,21 +24,18 @@ def label(
     Example: [bold]toolkit label cage3.mp4 --bundle bundle[/]
     """
     from toolkit.bundle import load_bundle
-    from toolkit.engine.select import open_backends
-    from toolkit.flow.select import FLOW_CHOICES, open_flow
+    from toolkit.engine.networks import open_networks
+    from toolkit.flow.select import FLOW_CHOICES
     from toolkit.frames import count_frames
     from toolkit.labelling import label_video
 
     loaded = load_bundle(bundle)
-    manifest = loaded.manifest
-    choice = one_of("--flow", flow, FLOW_CHOICES)
-    spec = manifest.flow
-    estimator = (
-        open_flow(choice, spec.parameters, trained_with=spec.implementation, warn=print_warning)
-        if "flow" in manifest.streams
-        else None
+    networks = open_networks(
+        loaded,
+        engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+        flow=one_of("--flow", flow, FLOW_CHOICES),
+        warn=print_warning,
     )
-    backends = open_backends(loaded, engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")))
     table = csv or video.with_name(f"{video.stem}.labels.csv")
     total = count_frames(video)
     with progress_bars() as advance:
@@ -46,15 +43,14 @@ def label(
             video,
             loaded,
             table,
-            backends=backends,
-            estimator=estimator,
+            networks=networks,
             stride=stride,
             on_progress=lambda frames: advance("label", frames, total, "frames"),
         )
     shares = ", ".join(f"{name} {count}" for name, count in summary.counts.items() if count)
     out.print(f"{summary.rows} of {summary.frames} frames labelled ({shares})", soft_wrap=True)
-    if estimator is not None:
-        out.print(f"flow: {estimator.implementation}, parameters {estimator.parameters.name}")
+    if "optical flow" in networks.engines:
+        out.print(f"flow: {networks.engines['optical flow']}")
     out.print(f"{summary.elapsed_s:.1f} s, {summary.realtime_factor:.2f} times real time; labels: {table}")
 
 

@@ -1,7 +1,8 @@
-"""What runs a network: the one contract that TensorRT, ONNX Runtime and a network that costs nothing all meet."""
+"""What runs a network, and what runs a bundle's networks on a stream of frames: the engine room's two contracts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol
 
@@ -36,6 +37,47 @@ class Backend(Protocol):
         EngineError
             If the shape or dtype is not the engine's, or the device fails.
         """
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ClipNetworks(Protocol):
+    """Keeps the newest frames of a segment as every stream's clip, and runs the networks on them.
+
+    Two forms: `HostNetworks`, and on a GPU one whose clips never leave the device. Constructing touches no device;
+    entering does; leaving frees. Whose frame is the centre of the clip is the pipeline's business.
+    """
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """What computes, by stream and ``optical flow``; goes into the log."""
+        ...
+
+    def admit(self, image: NDArray[np.uint8], *, first: bool) -> None:
+        """Take the next frame of a segment.
+
+        The first fills the whole clip of every stream, with no motion; the second's flow is the first's too.
+
+        Parameters
+        ----------
+        image
+            (H, W, 3) uint8 RGB, as the source gave it.
+        first
+            Whether a segment starts here.
+        """
+        ...
+
+    def repeat(self) -> None:
+        """Admit the newest frame and its flow once more, as at the end of a segment."""
+        ...
+
+    def infer(self) -> NDArray[np.float32]:
+        """Return the (S, K) float32 logits of the clips, streams in the bundle's order. Borrowed until the next."""
         ...
 
     def __enter__(self) -> Self: ...

@@ -1,0 +1,47 @@
+"""From a bundle to what runs it on a stream of frames here: flow, engines and rings, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from toolkit.bundle import Bundle
+from toolkit.engine.contract import ClipNetworks
+from toolkit.engine.host import HostNetworks
+from toolkit.engine.select import EngineChoice, open_backends
+from toolkit.flow import FlowChoice, open_flow
+
+
+def open_networks(
+    bundle: Bundle,
+    *,
+    engine: EngineChoice = "auto",
+    threads: int = 0,
+    flow: FlowChoice = "auto",
+    warn: Callable[[str], None],
+) -> ClipNetworks:
+    """Return a bundle's networks, not entered yet, by the engines that were built on this machine.
+
+    Parameters
+    ----------
+    engine
+        ``auto`` takes TensorRT where it can run, else ONNX Runtime.
+    threads
+        Of ONNX Runtime, per inference; 0 takes one per physical core.
+    flow
+        What computes flow.
+    warn
+        Told if flow is not by the implementation that the networks were trained on.
+
+    Raises
+    ------
+    EngineError, EngineMismatch, MissingDependency
+        If no engine was built here, or another one.
+    FlowError
+        If that flow cannot be computed here.
+    """
+    manifest = bundle.manifest
+    estimator = None
+    if "flow" in manifest.streams:
+        spec = manifest.flow
+        estimator = open_flow(flow, spec.parameters, trained_with=spec.implementation, warn=warn)
+    return HostNetworks(manifest, estimator, open_backends(bundle, engine=engine, threads=threads))
