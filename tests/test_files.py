@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from toolkit.errors import InputError
-from toolkit.files import atomic_directory, atomic_write, sha256_of_file
+from toolkit.files import atomic_directory, atomic_write, sha256_of_file, sole_process
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -55,3 +58,31 @@ def test_sha256(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(bytes(range(256)) * 9000)
     assert sha256_of_file(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from toolkit.files import sole_process, sole_process
+with sole_process(Path(sys.argv[1]), lambda *_: None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_is_waited_for_and_freed_when_its_process_is_killed(tmp_path: Path) -> None:
+    lock = tmp_path / "folder" / ".lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        waited: list[str] = []
+
+        def kill_the_other(holder: str, waited_s: float) -> None:
+            assert waited_s < 30
+            waited.append(holder)
+            other.kill()
+
+        with sole_process(lock, kill_the_other) as before:
+            assert before == waited[0] == f"process {other.pid} on {socket.gethostname()}"
+    with sole_process(lock, kill_the_other) as before:
+        assert before is None

@@ -1,20 +1,77 @@
 """Writing files so that a reader sees the whole of one or nothing of it.
 
-Everything is written beside its destination and renamed; a power cut or a kill leaves the old file or none.
+Everything is written beside its destination and renamed; a power cut or a kill leaves the old file or none. Where two
+processes must not write at once, one holds a lock that the kernel frees when it dies.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from toolkit.errors import InputError
+
+_POLL_S = 0.2
+
+
+@contextmanager
+def sole_process(lock: Path, on_wait: Callable[[str, float], None]) -> Iterator[str | None]:
+    """Hold a lock file, which stays; the kernel frees the lock however this process ends.
+
+    Parameters
+    ----------
+    lock
+        The file; made, with its folder, where it is absent.
+    on_wait
+        Called five times a second while another process holds the lock, with that process's description and the
+        time waited, s. What it raises ends the waiting.
+
+    Yields
+    ------
+    str or None
+        The process that held the lock before, if this one had to wait for it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
+        before = _wait_for_lock(file, on_wait)
+        _describe_holder(file, f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            yield before
+        finally:
+            _describe_holder(file, "")
+
+
+def _wait_for_lock(file: IO[str], on_wait: Callable[[str, float], None]) -> str | None:
+    started_s = time.monotonic()
+    holder: str | None = None
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            # Empty for an instant after the other took the lock.
+            holder = file.read() or holder or "another process"
+            on_wait(holder, time.monotonic() - started_s)
+            time.sleep(_POLL_S)
+        else:
+            return holder
+
+
+def _describe_holder(file: IO[str], holder: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(holder)
+    file.flush()
 
 
 @contextmanager

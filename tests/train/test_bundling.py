@@ -71,6 +71,17 @@ def test_without_a_cross_validation_of_its_streams_the_fusion_is_the_papers(
     assert load_bundle(tmp_path / "half").manifest.fusion == Fusion(weights={"rgb": 1.0})
 
 
+def test_a_cross_validation_without_inner_validation_is_of_the_same_networks(
+    run: Path, squares: AnnotatedDataset, short: TrainConfig, tmp_path: Path
+) -> None:
+    without = short.model_copy(update={"inner_validation": False, "evaluation_stride": 24})
+    crossval = cross_validate(squares, without, tmp_path / "cv", workers=0)
+    export_run(run, tmp_path / "mouse", crossval=crossval.folder)
+    manifest = load_bundle(tmp_path / "mouse").manifest
+    assert manifest.scores == crossval.scores()
+    assert manifest.fusion == crossval.evaluation.chosen.fusion
+
+
 def test_scores_of_other_networks_are_refused(
     crossval: CrossValidation, squares: AnnotatedDataset, short: TrainConfig, tmp_path: Path
 ) -> None:

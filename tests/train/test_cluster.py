@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -38,7 +39,7 @@ def kill_one_training(out: Path, killed: list[int]) -> None:
                 return
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_a_killed_worker_costs_nothing_but_time(
     squares: AnnotatedDataset, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +58,36 @@ def test_a_killed_worker_costs_nothing_but_time(
     assert spread.evaluation == here.evaluation
     assert load_evaluation(tmp_path / "spread") == here.evaluation
     assert [(p.done, p.total) for p in seen if p.task == "cluster"] == [(done, 9) for done in range(10)]
+
+
+@pytest.mark.timeout(480)
+def test_a_task_that_fails_is_named_and_the_others_are_finished(
+    squares: AnnotatedDataset, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    short = config.model_copy(update={"clips_per_epoch": 16, "epochs": 2, "evaluation_stride": 24})
+
+    def interrupt(progress: Progress) -> None:
+        if progress.task.endswith("train flow") and progress.done > 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(squares, short, tmp_path / "spread", workers=0, on_progress=interrupt)
+    (state,) = (tmp_path / "spread").glob("folds/*/flow.unfinished/state.pt")
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(InputError) as info:
+        cross_validate(squares, short, tmp_path / "spread", workers=0, cluster=Cluster(cpus=1))
+    summary, *faults = str(info.value).splitlines()
+    assert "the others are finished. Run the same command again to go on" in summary
+    fold = state.parents[1].name.split("-", 1)[1]
+    assert len(faults) == 1, "the fold's predictions fail for the same reason, which is said once"
+    assert f"fold {fold}, flow: {state}: damaged" in faults[0]
+    shutil.rmtree(state.parent)
+    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "spread").glob("folds/*/*/last.pt")}
+    assert len(trained) == 5
+    spread = cross_validate(squares, short, tmp_path / "spread", workers=0, cluster=Cluster(cpus=1))
+    assert all(path.stat().st_mtime_ns == written for path, written in trained.items())
+    assert load_evaluation(tmp_path / "spread") == spread.evaluation
 
 
 def test_a_cluster_that_is_not_there_is_said(squares: AnnotatedDataset, config: TrainConfig, tmp_path: Path) -> None:

@@ -111,3 +111,21 @@ def test_a_finished_stream_is_kept(squares: AnnotatedDataset, short: TrainConfig
     assert again.metrics["flow"][0].epoch == first.metrics["flow"][0].epoch == 1
     with pytest.raises(ConfigError, match="seed: 5, not 0"):
         train(squares, brief.model_copy(update={"seed": 5}), tmp_path / "run", workers=0, resume=True)
+
+
+def test_two_trainings_into_one_folder_are_refused(
+    squares: AnnotatedDataset, short: TrainConfig, tmp_path: Path
+) -> None:
+    brief = short.model_copy(update={"clips_per_epoch": 8, "epochs": 1})
+    refused: list[str] = []
+
+    def train_too(progress: Progress) -> None:
+        if progress.task == "train flow" and not refused:
+            with pytest.raises(InputError) as info:
+                train(squares, brief, tmp_path / "run", workers=0, overwrite=True)
+            refused.append(str(info.value))
+
+    train(squares, brief, tmp_path / "run", workers=0, on_progress=train_too)
+    assert f"is being trained by process {os.getpid()} on " in refused[0]
+    assert (tmp_path / "run" / "flow" / "last.pt").exists(), "the first goes on"
+    train(squares, brief, tmp_path / "run", workers=0, overwrite=True)

@@ -19,7 +19,7 @@ from toolkit.train.progress import OnProgress, Progress, silent
 from toolkit.train.run_folder import Run, library_versions, load_run
 from toolkit.train.scores import Evaluation
 
-_FREE_KEYS = ("streams", "seed", "device", "threads", "evaluation_stride", "evaluation_batch")
+_FREE_KEYS = ("streams", "seed", "device", "threads", "evaluation_stride", "evaluation_batch", "inner_validation")
 """Keys in which a run may differ from its cross-validation."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.annotations import AnnotatedDataset
 from toolkit.errors import InputError, raise_faults
-from toolkit.files import atomic_directory
+from toolkit.files import atomic_directory, sole_process
 from toolkit.flow.store import Preparation
 from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig
@@ -96,7 +97,8 @@ def train(
     Raises
     ------
     InputError
-        If the run folder already holds a stream, or an interrupted one, and neither `resume` nor `overwrite` is set.
+        If the run folder already holds a stream, or an interrupted one, and neither `resume` nor `overwrite` is set;
+        or if another process trains into it.
     ConfigError
         If what is to be resumed was begun otherwise; every differing key is named.
     DatasetError
@@ -171,29 +173,49 @@ def train_run(
     metrics = {}
     for stream in streams:
         settings = config.of(stream)
-        if resume and (run / stream).exists():
-            metrics[stream] = _finished(run / stream, stream, settings, split_content(data, split))
-            continue
-        folder, state = open_unfinished(
-            run, stream, settings, split_content(data, split), resume=resume, overwrite=overwrite, processes=processes
-        )
-        trained = train_stream(
-            split.training,
-            split.validation,
-            len(data.ethogram),
-            stream,
-            settings,
-            folder,
-            state,
-            loaders=loaders,
-            processes=processes,
-            on_progress=on_progress,
-        )
-        if processes.is_first:
-            videos, epochs = len(split.training), len(trained.metrics)
-            finish_stream(folder, stream, trained.network, settings, data, videos, epochs, trained.weights)
-        metrics[stream] = trained.metrics
+        with _alone(run, stream, processes):
+            if resume and (run / stream).exists():
+                metrics[stream] = _finished(run / stream, stream, settings, split_content(data, split))
+                continue
+            folder, state = open_unfinished(
+                run,
+                stream,
+                settings,
+                split_content(data, split),
+                resume=resume,
+                overwrite=overwrite,
+                processes=processes,
+            )
+            trained = train_stream(
+                split.training,
+                split.validation,
+                len(data.ethogram),
+                stream,
+                settings,
+                folder,
+                state,
+                loaders=loaders,
+                processes=processes,
+                on_progress=on_progress,
+            )
+            if processes.is_first:
+                videos, epochs = len(split.training), len(trained.metrics)
+                finish_stream(folder, stream, trained.network, settings, data, videos, epochs, trained.weights)
+            metrics[stream] = trained.metrics
     return metrics
+
+
+@contextmanager
+def _alone(run: Path, stream: Stream, processes: Processes) -> Iterator[None]:
+    """Keep other trainings out of the stream's folders; processes that train together are one training."""
+
+    def refuse(holder: str, _waited_s: float) -> None:
+        raise InputError(
+            f"{run / stream} is being trained by {holder}. Wait for it, stop it, or choose another run folder."
+        )
+
+    with sole_process(run / f".{stream}.lock", refuse) if processes.is_first else nullcontext():
+        yield
 
 
 def _finished(
