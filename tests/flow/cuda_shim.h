@@ -1,4 +1,4 @@
-// A CPU that takes tvl1.cu for its own: blocks run one after another, and the threads of a block one after another from
+// A CPU that takes our kernels for its own: blocks run one after another, and the threads of a block one after another from
 // barrier to barrier, forwards or backwards. Forwards and backwards must agree to the bit, or a barrier is missing.
 #pragma once
 #include <cstddef>
@@ -19,11 +19,11 @@ static unsigned long long atomicAdd(unsigned long long *at, unsigned long long v
 
 #define KERNEL static void
 #define SHARED static
-#define PER_THREAD(type, name, count) static type name[TVL1_THREADS_PER_BLOCK][count]
+#define PER_THREAD(type, name, count) static type name[THREADS_PER_BLOCK][count]
 #define OF(name, thread, i) name[thread][i]
 #define THREADS                                                                    \
-  for (int nth = 0; nth < TVL1_THREADS_PER_BLOCK; nth++) {                         \
-    const int thread = backwards ? TVL1_THREADS_PER_BLOCK - 1 - nth : nth;
+  for (int nth = 0; nth < THREADS_PER_BLOCK; nth++) {                         \
+    const int thread = backwards ? THREADS_PER_BLOCK - 1 - nth : nth;
 #define BARRIER }
 #define FENCE()
 

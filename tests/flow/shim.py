@@ -1,4 +1,4 @@
-"""Runs the CUDA kernels on the CPU: compiles `tvl1_shim.cpp` and walks the same launch plan as the GPU."""
+"""Runs CUDA kernels on the CPU: compiles `tvl1_shim.cpp`, or another, and walks the same launch plan as the GPU."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ KERNELS = HERE.parents[1] / "toolkit" / "flow"
 class Shim:
     """The kernels on the CPU.
 
-    `options` are further compiler options; `backwards` runs blocks and the threads of each block from last to first.
+    `options` are further compiler options; `source` includes `cuda_shim.h` and the kernels; `backwards` runs blocks and
+    the threads of each block from last to first.
     """
 
-    def __init__(self, folder: Path, *options: str, backwards: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *options: str, source: Path = HERE / "tvl1_shim.cpp", backwards: bool = False
+    ) -> None:
         if shutil.which("g++") is None:
             pytest.skip("no g++ here to compile the kernels for the CPU")
-        library = folder / f"shim{abs(hash(options))}.so"
+        library = folder / f"{source.stem}{abs(hash(options))}.so"
         if not library.exists():
-            sources = [str(HERE / "tvl1_shim.cpp"), f"-I{KERNELS}", f"-I{HERE}"]
+            sources = [str(source), f"-I{KERNELS}", f"-I{KERNELS.parent / 'engine'}", f"-I{HERE}"]
             flags = ["-O2", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-w"]
             subprocess.run(["g++", *flags, *options, *sources, "-o", str(library)], check=True)
         self._launch = ctypes.CDLL(str(library)).shim_launch

@@ -1,32 +1,20 @@
 // TV-L1 optical flow in CUDA; see tvl1_pixel.h for the algorithm and its arithmetic. Compile with
 // --fmad=false --prec-div=true --prec-sqrt=true --ftz=false, and the result equals the CPU's bit for bit.
-//
-// Blocks are one row of TVL1_THREADS_PER_BLOCK threads; blockIdx.z is the pair (or image) of a batch. Threads of a block
-// meet only in shared memory, between sections THREADS ... BARRIER, and what a thread keeps from one section to the next
-// is declared PER_THREAD: so the tests can run the same source on a CPU, section by section, in any order of threads.
+// Written as cuda_kernel.h says; blockIdx.z is the pair (or image) of a batch.
 //
 // What decides the course of the iterations stays on the device, in one Control per pair: which of two buffers holds the
 // flow and the dual variables, and whether the stopping test held. Blocks read it at their start; the last block to
 // finish, known by a ticket, changes it at its end. A launch that finds the pair stopped does nothing.
+#include "cuda_kernel.h"
 #include "tvl1_pixel.h"
 
-#define TVL1_THREADS_PER_BLOCK 256
-#ifdef __CUDACC__
-#define KERNEL extern "C" __global__ void __launch_bounds__(TVL1_THREADS_PER_BLOCK)
-#define SHARED __shared__
-#define PER_THREAD(type, name, count) type name[count]
-#define OF(name, thread, i) name[i]
-#define THREADS { const int thread = (int)threadIdx.x;
-#define BARRIER } __syncthreads();
-#define FENCE() __threadfence()
-#endif
 #ifndef BARRIER_AFTER_PRIMAL
 #define BARRIER_AFTER_PRIMAL BARRIER THREADS
 #endif
 
 enum { TILE_WIDTH = 32, TILE_HEIGHT = 16, HALO_WIDTH = TILE_WIDTH + 2 * TVL1_GROUP, HALO_HEIGHT = TILE_HEIGHT + 2 * TVL1_GROUP };
-enum { CELLS = HALO_WIDTH * HALO_HEIGHT, CELLS_PER_THREAD = (CELLS + TVL1_THREADS_PER_BLOCK - 1) / TVL1_THREADS_PER_BLOCK };
-enum { TILE_CELLS_PER_THREAD = TILE_WIDTH * TILE_HEIGHT / TVL1_THREADS_PER_BLOCK, MEDIAN_MARGIN = 2 };
+enum { CELLS = HALO_WIDTH * HALO_HEIGHT, CELLS_PER_THREAD = (CELLS + THREADS_PER_BLOCK - 1) / THREADS_PER_BLOCK };
+enum { TILE_CELLS_PER_THREAD = TILE_WIDTH * TILE_HEIGHT / THREADS_PER_BLOCK, MEDIAN_MARGIN = 2 };
 enum { MEDIAN_WIDTH = TILE_WIDTH + 2 * MEDIAN_MARGIN, MEDIAN_HEIGHT = TILE_HEIGHT + 2 * MEDIAN_MARGIN };
 
 struct Control {
@@ -50,7 +38,7 @@ TVL1_INLINE int tvl1_is_last(Control *control, int blocks) {
 // `pairs` controls to their state before the first pair's first warp.
 KERNEL tvl1_begin(Control *controls, int pairs) {
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < pairs) {
       Control fresh = {0, 0, 1, 0, 0, 0, 0};
       controls[i] = fresh;
@@ -61,7 +49,7 @@ KERNEL tvl1_begin(Control *controls, int pairs) {
 // Grey levels to float.
 KERNEL tvl1_load(const unsigned char *from, float *to, int count) {
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < count) to[i] = (float)from[i];
   BARRIER
 }
@@ -78,7 +66,7 @@ TVL1_INLINE float tvl1_resized(const float *from, int width, int height, int x, 
 // A pyramid level of images from the finer one; images follow each other.
 KERNEL tvl1_shrink_images(const float *from, int from_width, int from_height, float *to, int width, int height, float ratio) {
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread, image = (int)blockIdx.z;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread, image = (int)blockIdx.z;
     if (i < width * height)
       to[(long long)image * width * height + i] = tvl1_resized(from + (long long)image * from_width * from_height, from_width,
                                                        from_height, i % width, i / width, ratio, ratio);
@@ -96,7 +84,7 @@ KERNEL tvl1_start_level(Control *controls, float *flow, float *dual, int pairs, 
   float *to = flow + (long long)((1 - now) * pairs + pair) * 2 * plane;
   float *zero = dual + (long long)(p * pairs + pair) * 4 * plane;
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < width * height) {
       for (int k = 0; k < 2; k++)
         to[k * plane + i] = from_width ? tvl1_resized(from + k * plane, from_width, from_height, i % width, i / width,
@@ -124,7 +112,7 @@ KERNEL tvl1_warp(Control *controls, const float *firsts, const float *seconds, c
   const float *u = flow + (long long)(control->flow * pairs + pair) * 2 * plane, *v = u + plane;
   float *out = terms + (long long)pair * 4 * plane;
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < width * height) {
       float across[4], down[4], image[4], dx[4], dy[4];
       const int left = tvl1_sample_at(i % width, u[i], width, across) - 1;
@@ -163,7 +151,7 @@ KERNEL tvl1_warp(Control *controls, const float *firsts, const float *seconds, c
 // A warp that used all the rounds it may is finished too.
 KERNEL tvl1_end_warp(Control *controls, int pairs) {
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < pairs) controls[i].stopped = 1;
   BARRIER
 }
@@ -178,14 +166,14 @@ KERNEL tvl1_filter(Control *controls, float *flow, int pairs, int plane, int wid
   const float *from = flow + (long long)(now * pairs + pair) * 2 * plane;
   float *to = flow + (long long)((1 - now) * pairs + pair) * 2 * plane;
   THREADS
-    for (int i = thread; i < 2 * MEDIAN_HEIGHT * MEDIAN_WIDTH; i += TVL1_THREADS_PER_BLOCK) {
+    for (int i = thread; i < 2 * MEDIAN_HEIGHT * MEDIAN_WIDTH; i += THREADS_PER_BLOCK) {
       const int k = i / (MEDIAN_HEIGHT * MEDIAN_WIDTH), cell = i % (MEDIAN_HEIGHT * MEDIAN_WIDTH);
       const int ty = cell / MEDIAN_WIDTH, tx = cell % MEDIAN_WIDTH;
       tile[k][ty][tx] = tvl1_pixel(from + k * plane, width, height, x0 + tx - MEDIAN_MARGIN, y0 + ty - MEDIAN_MARGIN);
     }
   BARRIER
   THREADS
-    for (int i = thread; i < 2 * TILE_WIDTH * TILE_HEIGHT; i += TVL1_THREADS_PER_BLOCK) {
+    for (int i = thread; i < 2 * TILE_WIDTH * TILE_HEIGHT; i += THREADS_PER_BLOCK) {
       const int k = i / (TILE_WIDTH * TILE_HEIGHT), cell = i % (TILE_WIDTH * TILE_HEIGHT);
       const int ty = cell / TILE_WIDTH, tx = cell % TILE_WIDTH, x = x0 + tx, y = y0 + ty;
       if (x < width && y < height) {
@@ -239,7 +227,7 @@ KERNEL tvl1_iterate(Control *controls, const float *terms, float *flow, float *d
   float *dual_out = dual + (long long)((1 - p) * pairs + pair) * 4 * plane;
 #define EACH_CELL                                                                                   \
   _Pragma("unroll") for (int i = 0; i < CELLS_PER_THREAD; i++) {                                    \
-    const int cell = thread + i * TVL1_THREADS_PER_BLOCK;                                           \
+    const int cell = thread + i * THREADS_PER_BLOCK;                                           \
     const int ty = cell / HALO_WIDTH, tx = cell % HALO_WIDTH, x = x0 + tx, y = y0 + ty;             \
     const bool inside = cell < CELLS && x >= 0 && x < width && y >= 0 && y < height;
 #define INTERIOR (inside && tx >= TVL1_GROUP && tx < TVL1_GROUP + TILE_WIDTH && ty >= TVL1_GROUP && ty < TVL1_GROUP + TILE_HEIGHT)
@@ -322,7 +310,7 @@ KERNEL tvl1_finish(const Control *controls, const float *flow, float *out, int p
   const float *u = flow + (long long)(controls[pair].flow * pairs + pair) * 2 * plane, *v = u + plane;
   float *to = out + (long long)pair * 2 * width * height;
   THREADS
-    const int i = (int)blockIdx.x * TVL1_THREADS_PER_BLOCK + thread;
+    const int i = (int)blockIdx.x * THREADS_PER_BLOCK + thread;
     if (i < width * height) {
       to[2 * i] = u[i];
       to[2 * i + 1] = v[i];
