@@ -183,6 +183,23 @@ def test_frames_on_the_device_are_neither_uploaded_nor_downloaded(driver: FakeDr
             flow.flow_on_device(frames[0].ctypes.data, 8, 64)
 
 
+def test_flow_on_the_device_can_be_waited_for_later_and_start_afresh(driver: FakeDriver) -> None:
+    frames = textured(48, 64, 3)
+    wanted = expected(frames, FAST)
+    with CudaFlow(FAST) as flow:
+        with pytest.raises(FlowError, match="begin it first"):
+            flow.finish_on_device()
+        for frame, first in zip(frames, (True, False, True), strict=True):
+            driver.calls.clear()
+            flow.begin_on_device(frame.ctypes.data, 48, 64, first=first)
+            assert "synchronize" not in driver.calls
+            assert ("tvl1_begin" in driver.calls) == (not first)
+            address = flow.finish_on_device()
+            assert (address is None) == first
+            if address is not None:
+                assert np.array_equal(at(address), wanted[0])
+
+
 def at(address: int | None) -> NDArray[np.float32]:
     assert address is not None
     return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (48, 64, 2))

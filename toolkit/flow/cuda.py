@@ -49,6 +49,7 @@ class CudaFlow:
         self._bulk: _Work | None = None
         self._newest: NDArray[np.uint8] | None = None
         self._slot = 0
+        self._has_flow = False
 
     @staticmethod
     def available() -> str | None:
@@ -77,6 +78,11 @@ class CudaFlow:
             flow: NDArray[np.float32] = self._solve(work, 1 - self._slot, self._slot)[0]
         return flow
 
+    @property
+    def stream(self) -> Any:
+        """The stream of the device's primary context on which flow is computed, for whoever must wait for it."""
+        return self._device.stream
+
     def flow_on_device(self, grey: int, height: int, width: int) -> int | None:
         """Estimate the flow from the last frame given here or to `flow` to one that is on the device already.
 
@@ -91,18 +97,35 @@ class CudaFlow:
             Device address of (height, width, 2) float32, px per frame, x then y, complete and valid until the next
             call; None for the first frame of its size.
         """
+        self.begin_on_device(grey, height, width)
+        return self.finish_on_device()
+
+    def begin_on_device(self, grey: int, height: int, width: int, *, first: bool = False) -> None:
+        """Queue what `flow_on_device` does, and return; `grey` is read until `finish_on_device` has returned.
+
+        `first`: there is no flow to this frame, whatever came before it.
+        """
         if min(height, width) < MIN_SIDE_PX:
             raise FlowError(f"optical flow needs at least {MIN_SIDE_PX} px a side, found {width} x {height}.")
         with self._device.current():
             work = self._work_for_pairs((height, width))
-            first = not work.pushed
             self._slot = 1 - self._slot
             self._device.launch(pyramid_launches(work.layout, work.addresses, grey, self._slot, 1))
+            self._has_flow = work.pushed and not first
             work.pushed, self._newest = True, None
-            if first:
+            if self._has_flow:
+                self._queue(work, 1 - self._slot, self._slot, USUAL_ROUNDS, download=False)
+
+    def finish_on_device(self) -> int | None:
+        """Wait for what `begin_on_device` queued, and return what `flow_on_device` does."""
+        work = self._stream
+        if work is None:
+            raise FlowError("there is no flow on the device to finish: begin it first.")
+        with self._device.current():
+            if not self._has_flow:
                 self._device.wait()
                 return None
-            self._solve(work, 1 - self._slot, self._slot, download=False)
+            self._finish(work, 1 - self._slot, self._slot, download=False)
         return work.addresses.out
 
     def flow_batch(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -137,12 +160,14 @@ class CudaFlow:
 
     def close(self) -> None:
         """Free the device's memory and let go of it."""
-        for work in (self._stream, self._bulk):
-            if work is not None:
-                with self._device.current():
-                    work.free()
-        self._stream = self._bulk = self._newest = None
-        self._device.close()
+        try:
+            for work in (self._stream, self._bulk):
+                if work is not None:
+                    with self._device.current():
+                        work.free()
+        finally:
+            self._stream = self._bulk = self._newest = None
+            self._device.close()
 
     def __enter__(self) -> CudaFlow:
         return self
@@ -181,14 +206,19 @@ class CudaFlow:
         self._device.upload(address, work.grey[slot : slot + count])
         self._device.launch(pyramid_launches(work.layout, work.addresses, address, slot, count))
 
-    def _solve(self, work: _Work, first: int, second: int, *, download: bool = True) -> NDArray[np.float32]:
-        """Estimate the batch's flow on the device, and return it, borrowed until the next call, if `download`."""
-        self._run(work, first, second, USUAL_ROUNDS, download)
-        if (work.controls["unfinished"] != 0).any() or (work.controls["stopped"] == 0).any():
-            self._run(work, first, second, None, download)
+    def _solve(self, work: _Work, first: int, second: int) -> NDArray[np.float32]:
+        """Estimate the batch's flow and return it, borrowed until the next call."""
+        self._queue(work, first, second, USUAL_ROUNDS, download=True)
+        self._finish(work, first, second, download=True)
         return work.flow
 
-    def _run(self, work: _Work, first: int, second: int, rounds: int | None, download: bool) -> None:
+    def _finish(self, work: _Work, first: int, second: int, *, download: bool) -> None:
+        self._device.wait()
+        if (work.controls["unfinished"] != 0).any() or (work.controls["stopped"] == 0).any():
+            self._queue(work, first, second, None, download=download)
+            self._device.wait()
+
+    def _queue(self, work: _Work, first: int, second: int, rounds: int | None, *, download: bool) -> None:
         key = (first, rounds)
         if key not in work.launches:
             launches = tuple(flow_launches(work.layout, work.addresses, first, second, rounds))
@@ -203,7 +233,6 @@ class CudaFlow:
         if download:
             self._device.download(work.flow, work.addresses.out)
         self._device.download(work.controls, work.addresses.controls)
-        self._device.wait()
 
 
 @dataclass
@@ -227,25 +256,19 @@ class _Work:
     @classmethod
     def of(cls, device: CudaDevice, layout: Layout) -> _Work:
         memory: list[Any] = []
+        shape = (layout.height, layout.width)
         try:
             for size in (layout.slots * layout.plane, *layout.sizes().values()):
                 memory.append(device.allocate(size))
+            grey = device.pinned((layout.slots, *shape), np.uint8)
+            flow = device.pinned((layout.pairs, *shape, 2), np.float32)
+            controls = device.pinned((layout.pairs,), CONTROL)
         except BaseException:
             for block in memory:
                 block.free()
             raise
         addresses = Addresses(**dict(zip(layout.sizes(), map(int, memory[1:]), strict=True)))
-        shape = (layout.height, layout.width)
-        return cls(
-            layout,
-            memory,
-            addresses,
-            int(memory[0]),
-            device.pinned((layout.slots, *shape), np.uint8),
-            device.pinned((layout.pairs, *shape, 2), np.float32),
-            device.pinned((layout.pairs,), CONTROL),
-            {},
-        )
+        return cls(layout, memory, addresses, int(memory[0]), grey, flow, controls, {})
 
     @property
     def shape(self) -> tuple[int, int]:

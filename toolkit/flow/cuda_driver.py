@@ -1,6 +1,6 @@
-"""The CUDA driver as flow needs it: one device's primary context, the compiled kernels, memory, captured graphs.
+"""The CUDA driver as we need it: one device's primary context, compiled kernels, memory, copies, captured graphs.
 
-The only module outside the engine room that imports PyCUDA. PyCUDA's errors leave it as `FlowError`, in a sentence.
+The only module outside the engine room that imports PyCUDA. PyCUDA's errors leave it as its user's, in a sentence.
 """
 
 from __future__ import annotations
@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolkit.errors import FlowError
+from toolkit.errors import FlowError, ToolkitError
 from toolkit.flow.cuda_plan import THREADS_PER_BLOCK, Launch
 
 SOURCES = Path(__file__).parent
@@ -21,22 +22,47 @@ COMPILER_OPTIONS = ["--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ft
 CAPTURE_THREAD_LOCAL = 1
 
 
-class CudaDevice:
-    """A device's primary context with our kernels in it. Close it, or memory stays taken until the process ends."""
+@dataclass(frozen=True)
+class CudaUser:
+    """Who uses a device: what its errors are, and what they begin with."""
 
-    def __init__(self, number: int = 0) -> None:
-        self._cuda = _import_driver()
+    name: str
+    error: type[ToolkitError]
+
+
+FLOW = CudaUser("CUDA flow", FlowError)
+
+
+class CudaDevice:
+    """A device's primary context with kernels and a stream in it.
+
+    Close it, or memory stays taken until the process ends. Every object of one process shares the primary context, so
+    that streams and events of one may be given to another.
+
+    Parameters
+    ----------
+    number
+        Number of the CUDA device.
+    kernels
+        Source of the kernels; compiled by nvcc, once.
+    user
+        Whose errors are raised.
+    """
+
+    def __init__(self, number: int = 0, *, kernels: Path = SOURCES / "tvl1.cu", user: CudaUser = FLOW) -> None:
+        self._user = user
+        self._cuda = _import_driver(user)
         self._context: Any = None
-        with _as_flow_errors(self._cuda):
+        with _as_errors(self._cuda, user):
             self._cuda.init()
             if number >= self._cuda.Device.count():
-                raise FlowError(f"CUDA device {number}: there are {self._cuda.Device.count()} here.")
+                raise user.error(f"{user.name}: no CUDA device {number}; there are {self._cuda.Device.count()} here.")
             device = self._cuda.Device(number)
             self.name: str = device.name()
             self._context = device.retain_primary_context()
         try:
             with self.current():
-                module = self._cuda.module_from_buffer(_compiled(device.compute_capability()))
+                module = self._cuda.module_from_buffer(_compiled(kernels, device.compute_capability(), user))
                 self._module = module
                 self.stream = self._cuda.Stream()
         except BaseException:
@@ -48,8 +74,8 @@ class CudaDevice:
     def current(self) -> Iterator[None]:
         """Make the context current for the duration, and turn the driver's errors into ours."""
         if self._context is None:
-            raise FlowError("CUDA flow is closed.")
-        with _as_flow_errors(self._cuda):
+            raise self._user.error(f"{self._user.name} is closed.")
+        with _as_errors(self._cuda, self._user):
             self._context.push()
             try:
                 yield
@@ -64,21 +90,29 @@ class CudaDevice:
         """Return a page-locked host array."""
         return self._cuda.pagelocked_empty(shape, dtype)
 
+    def event(self) -> Any:
+        """Return an event: ``record(stream)`` it, then ``stream.wait_for_event`` or ``synchronize()`` by the host."""
+        return self._cuda.Event(self._cuda.event_flags.DISABLE_TIMING)
+
     def upload(self, to: int, array: Any) -> None:
         """Queue the copy of a page-locked array to an address."""
         self._cuda.memcpy_htod_async(to, array, self.stream)
 
-    def download(self, array: Any, address: int) -> None:
-        """Queue the copy of an address to a page-locked array."""
-        self._cuda.memcpy_dtoh_async(array, address, self.stream)
+    def download(self, array: Any, address: int, stream: Any = None) -> None:
+        """Queue the copy of an address to a page-locked array, on another stream than this object's if one is given."""
+        self._cuda.memcpy_dtoh_async(array, address, stream or self.stream)
 
-    def launch(self, launches: Iterable[Launch]) -> None:
+    def copy(self, to: int, origin: int, size: int, stream: Any = None) -> None:
+        """Queue the copy of `size` bytes from one address to another."""
+        self._cuda.memcpy_dtod_async(to, origin, size, stream or self.stream)
+
+    def launch(self, launches: Iterable[Launch], stream: Any = None) -> None:
         """Queue launches."""
         for launch in launches:
             if launch.kernel not in self._functions:
                 self._functions[launch.kernel] = self._module.get_function(launch.kernel)
             self._functions[launch.kernel](
-                *launch.arguments, grid=launch.grid, block=(THREADS_PER_BLOCK, 1, 1), stream=self.stream
+                *launch.arguments, grid=launch.grid, block=(THREADS_PER_BLOCK, 1, 1), stream=stream or self.stream
             )
 
     def capture(self, launches: Iterable[Launch]) -> CudaGraph | None:
@@ -128,8 +162,8 @@ class CudaGraph:
 def why_not_here() -> str | None:
     """Return None if CUDA flow can be opened as far as can be told without a context, else why not."""
     try:
-        driver = _import_driver()
-        with _as_flow_errors(driver):
+        driver = _import_driver(FLOW)
+        with _as_errors(driver, FLOW):
             driver.init()
             if driver.Device.count() == 0:
                 return "no CUDA device is here."
@@ -138,48 +172,47 @@ def why_not_here() -> str | None:
     return None
 
 
-def _import_driver() -> Any:
+def _import_driver(user: CudaUser) -> Any:
     try:
         import pycuda.driver as driver
     except ImportError as error:
-        raise FlowError(
-            f"CUDA flow needs PyCUDA, and it cannot be imported ({error}). On a machine with an NVIDIA driver: "
+        raise user.error(
+            f"{user.name} needs PyCUDA, and it cannot be imported ({error}). On a machine with an NVIDIA driver: "
             "pip install 'toolkit[tensorrt]'."
         ) from error
     return driver
 
 
-def _compiled(capability: tuple[int, int]) -> bytes:
+def _compiled(kernels: Path, capability: tuple[int, int], user: CudaUser) -> bytes:
     """Return the kernels for a compute capability; PyCUDA keeps what nvcc made of the same source and options."""
     import pycuda.compiler as compiler
 
     arch = f"sm_{capability[0]}{capability[1]}"
-    source = (SOURCES / "tvl1.cu").read_text()
     try:
-        cubin: bytes = compiler.compile(source, options=COMPILER_OPTIONS, no_extern_c=True, arch=arch)
+        cubin: bytes = compiler.compile(kernels.read_text(), options=COMPILER_OPTIONS, no_extern_c=True, arch=arch)
     except OSError as error:
-        raise FlowError(
-            f"CUDA flow needs nvcc to compile its kernels once, and it cannot be run ({error}). Install the CUDA "
+        raise user.error(
+            f"{user.name} needs nvcc to compile its kernels once, and it cannot be run ({error}). Install the CUDA "
             "toolkit and put its bin folder on PATH."
         ) from error
     return cubin
 
 
 @contextmanager
-def _as_flow_errors(driver: Any) -> Iterator[None]:
+def _as_errors(driver: Any, user: CudaUser) -> Iterator[None]:
     try:
         yield
     except driver.MemoryError as error:
-        raise FlowError(
-            f"CUDA flow: the GPU is out of memory ({error}). Take a smaller batch or working size."
+        raise user.error(
+            f"{user.name}: the GPU is out of memory ({error}). Take a smaller batch or working size."
         ) from error
     except driver.CompileError as error:
-        raise FlowError(
-            f"CUDA flow: nvcc cannot compile for this GPU ({_last_line(error)}). Its CUDA toolkit must know the GPU's "
-            "compute capability."
+        raise user.error(
+            f"{user.name}: nvcc cannot compile for this GPU ({_last_line(error)}). Its CUDA toolkit must know the "
+            "GPU's compute capability."
         ) from error
     except driver.Error as error:
-        raise FlowError(f"CUDA flow: the GPU or its driver failed ({error}). Restart the process.") from error
+        raise user.error(f"{user.name}: the GPU or its driver failed ({error}). Restart the process.") from error
 
 
 def _last_line(error: Any) -> str:
