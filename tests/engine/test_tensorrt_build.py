@@ -190,7 +190,7 @@ CLASSES = {
     "profile": "IOptimizationProfile",
     "runtime": "Runtime",
 }
-FILES = ("tensorrt_api.py", "builder.py", "tensorrt.py")
+FILES = ("tensorrt_api.py", "builder.py", "plan.py", "tensorrt.py")
 
 
 def names_used() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What this machine can run engines on: found without starting anything, and always with the reason when nothing is.
 
-PyCUDA is imported here and in the TensorRT backend only.
+Of the engine room only this module imports PyCUDA.
 """
 
 from __future__ import annotations
