@@ -49,8 +49,8 @@ class Backend(Protocol):
 class ClipNetworks(Protocol):
     """Keeps the newest frames of a segment as every stream's clip, and runs the networks on them.
 
-    Two forms: `HostNetworks`, and on a GPU one whose clips never leave the device. Constructing touches no device;
-    entering does; leaving frees. Whose frame is the centre of the clip is the pipeline's business.
+    Two forms: `HostNetworks`, and `DeviceNetworks`, whose frames and clips never leave a GPU. Constructing touches no
+    device; entering does; leaving frees. Whose frame is the centre of the clip is the pipeline's business.
     """
 
     @property

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from toolkit.bundle import Bundle
 from toolkit.engine.contract import ClipNetworks
+from toolkit.engine.cuda import DeviceNetworks
 from toolkit.engine.host import HostNetworks
 from toolkit.engine.select import EngineChoice, open_backends
+from toolkit.engine.tensorrt import TensorRtBackend
 from toolkit.flow import FlowChoice, open_flow
+from toolkit.flow.cuda import CudaFlow
 
 
 def open_networks(
@@ -21,6 +24,8 @@ def open_networks(
 ) -> ClipNetworks:
     """Return a bundle's networks, not entered yet, by the engines that were built on this machine.
 
+    Frames stay on the GPU where TensorRT runs there and flow, if the bundle needs it, is CUDA's.
+
     Parameters
     ----------
     engine
@@ -30,7 +35,7 @@ def open_networks(
     flow
         What computes flow.
     warn
-        Told if flow is not by the implementation that the networks were trained on.
+        Told if flow is not by the implementation that the networks were trained on, or what keeps frames off a GPU.
 
     Raises
     ------
@@ -40,8 +45,15 @@ def open_networks(
         If that flow cannot be computed here.
     """
     manifest = bundle.manifest
+    backends = open_backends(bundle, engine=engine, threads=threads)
     estimator = None
     if "flow" in manifest.streams:
         spec = manifest.flow
         estimator = open_flow(flow, spec.parameters, trained_with=spec.implementation, warn=warn)
-    return HostNetworks(manifest, estimator, open_backends(bundle, engine=engine, threads=threads))
+    plans = {name: backend.file for name, backend in backends.items() if isinstance(backend, TensorRtBackend)}
+    if len(plans) == len(backends) and (estimator is None or isinstance(estimator, CudaFlow)):
+        reason = DeviceNetworks.why_not(manifest)
+        if reason is None:
+            return DeviceNetworks(manifest, plans, estimator)
+        warn(f"networks: frames do not stay on the GPU: {reason}.")
+    return HostNetworks(manifest, estimator, backends)
