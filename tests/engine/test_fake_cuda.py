@@ -13,14 +13,9 @@ from tests.engine.fake_cuda import FakeCuda, Hazard
 SIZE = 64
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shims")
-
-
 @pytest.fixture
-def cuda(folder: Path) -> FakeCuda:
-    driver = FakeCuda(folder)
+def cuda(shims: Path) -> FakeCuda:
+    driver = FakeCuda(shims)
     driver.Device(0).retain_primary_context().push()
     return driver
 

@@ -29,13 +29,8 @@ FUZZED = settings(deadline=None, max_examples=150, suppress_health_check=[Health
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shim")
-
-
-@pytest.fixture(scope="module")
-def kernels(folder: Path) -> Kernels:
-    return Kernels(folder)
+def kernels(shims: Path) -> Kernels:
+    return Kernels(shims)
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -200,8 +195,8 @@ def test_no_motion_fills_a_ring_as_zero_flow_does(kernels: Kernels) -> None:
     assert all(np.array_equal(slot, expected) for slot in ring)
 
 
-def test_order_of_threads_does_not_matter(folder: Path, kernels: Kernels) -> None:
-    backwards, geometry = Kernels(folder, backwards=True), WorkingGeometry(width=60, height=44, aspect="pad")
+def test_order_of_threads_does_not_matter(shims: Path, kernels: Kernels) -> None:
+    backwards, geometry = Kernels(shims, backwards=True), WorkingGeometry(width=60, height=44, aspect="pad")
     image, flow = noise(120, 161), random_flow(44, 60)
     for one, other in zip(
         kernels.working_frame(image, geometry), backwards.working_frame(image, geometry), strict=True
