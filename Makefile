@@ -27,13 +27,22 @@ $(VENV)/installed-dev: $(VENV)/installed-train pyproject.toml constraints.txt
 	@$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
+# TensorRT's types, for mypy and a test. Not in the environment: the package demands TensorRT, which installs only beside
+# a GPU, and its folders would make an absent TensorRT look installed. Six of its lines are not Python that mypy reads.
+.stubs/fetched: $(VENV)/created constraints.txt
+	@rm -rf .stubs
+	@$(PIP_INSTALL) --no-deps --target .stubs tensorrt-stubs
+	@sed -i -E 's/\bin: list/in_: list/; s/(channel_axis: int)\) -> IScaleLayer/\1 = ...) -> IScaleLayer/; /^bool: DataType/d' \
+		.stubs/tensorrt_bindings/tensorrt.pyi
+	@touch $@
+
 demo: $(VENV)/installed-train
 	@PATH="$(abspath $(BIN)):$$PATH" DEMO="$(DEMO)" sh docs/demo.sh
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev .stubs/fetched
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
-check: $(VENV)/installed-dev
+check: $(VENV)/installed-dev .stubs/fetched
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -44,4 +53,4 @@ bench: $(VENV)/installed-dev
 	$(BIN)/pytest benches --benchmark-columns=median,min,iqr,ops,rounds --benchmark-sort=fullname --benchmark-group-by=group --benchmark-json benches/results/latest.json
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) .stubs $(DEMO)

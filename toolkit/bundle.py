@@ -81,14 +81,18 @@ class Provenance(BaseModel):
 
 
 class Parity(BaseModel):
-    """What an engine may differ by from the float32 graph on the golden sample."""
+    """What an engine may differ by from the float32 graph."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_logit_error: float = Field(default=0.15, gt=0)
-    """Largest absolute difference of a logit."""
+    """Largest absolute difference of a logit on the golden sample."""
     max_label_flips: int = Field(default=0, ge=0)
     """Golden clips whose label may change."""
+    max_macro_f1_drop: float = Field(default=0.02, ge=0, le=1)
+    """Most that macro F1 may fall on a data set that an engine is validated on."""
+    max_kappa_drop: float = Field(default=0.02, ge=0, le=1)
+    """Most that Cohen's kappa may fall there."""
 
 
 class Manifest(BaseModel):

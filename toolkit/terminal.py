@@ -51,7 +51,8 @@ def progress_bars() -> Iterator[Advance]:
             bars.update(tasks[task], completed=done, total=total or None, detail=escape(detail))
             if not err.is_terminal and done == total and task not in ended:
                 ended.add(task)
-                err.print(f"{task}: {done} of {total} {detail}".rstrip(), markup=False, soft_wrap=True)
+                count = f": {done} of {total}" if total else " ..."
+                err.print(f"{task}{count} {detail}".rstrip(), markup=False, soft_wrap=True)
 
         yield advance
 

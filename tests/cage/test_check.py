@@ -39,8 +39,9 @@ def bundle(built: Path, tmp_path: Path) -> Bundle:
     return load_bundle(tmp_path / "bundles" / "tiny")
 
 
-def cage(tmp_path: Path, bundle: Path, video: Path) -> CageConfig:
-    return config(tmp_path, cage={"bundle": bundle}, camera={"video": video}, engine={"kind": "onnxruntime"})
+def cage(tmp_path: Path, bundle: Path, video: Path, stale: str = "refuse") -> CageConfig:
+    engine = {"kind": "onnxruntime", "stale": stale}
+    return config(tmp_path, cage={"bundle": bundle}, camera={"video": video}, engine=engine)
 
 
 def test_a_cage_that_can_run(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
@@ -63,9 +64,16 @@ def test_an_engine_that_was_not_built(tmp_path: Path, bundle: Bundle, write_vide
     for folder in bundle.path.parent.iterdir():
         if folder != bundle.path:
             shutil.rmtree(folder)
-    found = faults(check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5))))
+    video = write_video("mouse.mp4", 5)
+    found = faults(check(cage(tmp_path, bundle.path, video)))
     assert set(found) == {"engine"}
     assert "toolkit build-engine" in found["engine"]
+    findings = check(cage(tmp_path, bundle.path, video, stale="rebuild"))
+    assert faults(findings) == {}
+    text = next(finding.text for finding in findings if finding.subject == "engine")
+    assert text.startswith("built at the next start")
+    assert "rgb: none was built for onnxruntime fp32 on this machine" in text
+    assert sorted(path.name for path in bundle.path.parent.iterdir()) == ["tiny"]
 
 
 def test_a_camera_of_another_shape(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:

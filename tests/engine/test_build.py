@@ -14,6 +14,7 @@ import pytest
 
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.engine.build import BuildProgress, build_engines
+from toolkit.engine.lock import LOCK
 from toolkit.engine.select import open_backends
 from toolkit.engine.sidecar import engines_folder
 from toolkit.errors import EngineError, EngineMismatch, MissingDependency
@@ -24,7 +25,9 @@ SET = "onnxruntime-fp32"
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return every file's content but the lock's, which stays."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def changed_sidecar(bundle: Bundle, change: Any) -> None:

@@ -20,6 +20,7 @@ import toolkit.engine
 from toolkit.bundle import Bundle
 from toolkit.engine.build import BuildProgress, build_engines
 from toolkit.engine.builder import build_plan, parse_graph
+from toolkit.engine.lock import LOCK
 from toolkit.engine.select import open_backends
 from toolkit.engine.sidecar import engines_folder, read_sidecar
 from toolkit.engine.tensorrt_api import TensorRt, import_tensorrt
@@ -170,7 +171,7 @@ def test_a_graph_of_something_else_is_refused(api: TensorRt, tmp_path: Path) -> 
 def test_an_unknown_target_names_the_known(bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"unknown target 'sm87': .* builds for .*sm86"):
         build_engines(bundle, target="sm87")
-    assert list(engines_folder(bundle).iterdir()) == []
+    assert [path.name for path in engines_folder(bundle).iterdir()] == [LOCK]
 
 
 def test_onnxruntime_has_no_target(bundle: Bundle) -> None:
@@ -181,6 +182,7 @@ def test_onnxruntime_has_no_target(bundle: Bundle) -> None:
 # By house rule, a variable of this name in toolkit/engine holds an object of this class of TensorRT.
 CLASSES = {
     "builder": "Builder",
+    "cache": "ITimingCache",
     "config": "IBuilderConfig",
     "engine": "ICudaEngine",
     "execution": "IExecutionContext",
@@ -188,9 +190,17 @@ CLASSES = {
     "network": "INetworkDefinition",
     "parser": "OnnxParser",
     "profile": "IOptimizationProfile",
+    "rtx": "IBuilderConfig",
     "runtime": "Runtime",
+    "tensor": "ITensor",
 }
-FILES = ("tensorrt_api.py", "builder.py", "plan.py", "tensorrt.py")
+FILES = ("tensorrt_api.py", "builder.py", "timing_cache.py", "plan.py", "tensorrt.py")
+RTX_ONLY = (
+    "ComputeCapability",
+    "IBuilderConfig.num_compute_capabilities",
+    "IBuilderConfig.set_compute_capability",
+)
+STUBS = Path(__file__).parents[2] / ".stubs" / "tensorrt_bindings" / "tensorrt.pyi"
 
 
 def names_used() -> Iterator[str]:
@@ -201,25 +211,60 @@ def names_used() -> Iterator[str]:
             if not isinstance(node, ast.Attribute):
                 continue
             chain = ast.unparse(node).split(".")
-            if chain[0] == "trt":
+            if chain[0] in ("trt", "tensorrt"):
                 yield ".".join(chain[1:])
+            elif chain[:2] == ["api", "module"] and len(chain) > 2:
+                yield ".".join(chain[2:])
             elif len(chain) > 1 and chain[-2] in CLASSES and chain[0] not in ("api", "cuda"):
                 yield f"{CLASSES[chain[-2]]}.{chain[-1]}"
 
 
-def test_every_tensorrt_name_used_exists() -> None:
+def test_the_names_are_found() -> None:
     names = set(names_used())
     assert {"ICudaEngine.num_io_tensors", "IExecutionContext.execute_async_v3", "Builder"} <= names
     assert {"OnnxParser.get_error", "IBuilderConfig.progress_monitor", "ParserError.desc"} <= names
+    assert {"ITimingCache.serialize", "MemoryPoolType.WORKSPACE", *RTX_ONLY[1:]} <= names
+
+
+def test_tensorrt_for_rtx_has_every_name_used() -> None:
     trt: Any = importlib.import_module("tensorrt_rtx")
     missing = []
-    for name in sorted(names):
+    for name in sorted(set(names_used())):
         found = trt
         for part in name.split("."):
             found = getattr(found, part, None)
         if found is None:
             missing.append(name)
     assert missing == []
+
+
+def stubbed_names() -> set[str]:
+    """Return every name that the stubs of TensorRT 10.13 declare, with those of base classes."""
+    names: set[str] = set()
+
+    def declare(body: list[ast.stmt], prefix: str) -> None:
+        for node in body:
+            match node:
+                case ast.ClassDef(name=name):
+                    declare(node.body, f"{prefix}{name}.")
+                    for base in map(ast.unparse, node.bases):
+                        names.update(
+                            f"{prefix}{name}.{n[len(base) + 1 :]}" for n in set(names) if n.startswith(f"{base}.")
+                        )
+                case ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                    pass
+                case _:
+                    continue
+            names.add(f"{prefix}{name}")
+
+    declare(ast.parse(STUBS.read_text()).body, "")
+    return names
+
+
+@pytest.mark.skipif(not STUBS.is_file(), reason="needs TensorRT's stubs (make .stubs/fetched)")
+def test_tensorrt_10_13_has_every_name_used() -> None:
+    names = {name for name in names_used() if not name.startswith(RTX_ONLY)}
+    assert names - stubbed_names() == set()
 
 
 @pytest.mark.parametrize("name", ["FP16", "EXPLICIT_BATCH", "platform_has_fast_fp16", "device_memory_size"])

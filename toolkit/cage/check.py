@@ -71,8 +71,11 @@ def _finding(subject: str, examine: Callable[[], str]) -> Finding:
 
 
 def _engine(config: CageConfig, bundle: Bundle) -> str:
-    from toolkit.engine.select import open_backends
+    from toolkit.engine.select import open_backends, stale_engines
 
+    reasons = stale_engines(bundle, engine=config.engine.kind)
+    if reasons and config.engine.stale == "rebuild":
+        return f"built at the next start, which takes minutes with TensorRT ({'; '.join(reasons)})"
     backends = open_backends(bundle, engine=config.engine.kind, threads=config.engine.threads)
     with ExitStack() as stack:
         entered = {stream: stack.enter_context(backend) for stream, backend in backends.items()}

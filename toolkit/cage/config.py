@@ -95,6 +95,8 @@ class EngineTable(BaseModel):
 
     kind: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
     """Engine: "auto" takes TensorRT where it can run, else ONNX Runtime."""
+    stale: Literal["rebuild", "refuse"] = "rebuild"
+    """What is done at the start about an engine that is missing, or not of this bundle, version and device."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of ONNX Runtime; 0: one per physical core."""
     flow: FlowChoice = "auto"

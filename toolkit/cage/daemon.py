@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import cv2
 
@@ -26,28 +27,49 @@ from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
-from toolkit.errors import ToolkitError
+from toolkit.errors import EngineError, ToolkitError
 from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
 from toolkit.terminal import print_warning
 
+if TYPE_CHECKING:
+    from toolkit.engine.build import BuildProgress
 
-def open_parts(config: CageConfig) -> Parts:
-    """Load the bundle, choose its engines and find the camera.
+
+def open_parts(
+    config: CageConfig, *, stop: threading.Event, on_build: Callable[[BuildProgress], None] | None = None
+) -> Parts:
+    """Load the bundle, choose its engines and find the camera. Stale engines are built first, if so configured.
+
+    Parameters
+    ----------
+    stop
+        Ends a build of engines.
+    on_build
+        Told how far such a build is.
 
     Raises
     ------
     BundleError, EngineError, EngineMismatch, CameraError, VideoError, MissingDependency
         If one of them cannot be had.
     """
+    from toolkit.engine.current import ensure_current
     from toolkit.engine.networks import open_networks
 
+    def tell(progress: BuildProgress) -> None:
+        if stop.is_set():
+            raise EngineError("stopped while engines were being built; those that were installed stay as they were.")
+        if on_build is not None:
+            on_build(progress)
+
     bundle = load_bundle(config.cage.bundle)
+    camera = open_camera(config.camera)
+    ensure_current(bundle, engine=config.engine.kind, stale=config.engine.stale, on_progress=tell, warn=print_warning)
     if config.engine.flow_threads:
         cv2.setNumThreads(config.engine.flow_threads)
     return Parts(
         bundle=bundle,
-        camera=open_camera(config.camera),
+        camera=camera,
         networks=open_networks(
             bundle,
             engine=config.engine.kind,
@@ -63,6 +85,7 @@ def run(
     *,
     stop: threading.Event,
     on_progress: Callable[[Progress], None] | None = None,
+    on_build: Callable[[BuildProgress], None] | None = None,
     parts: Parts | None = None,
 ) -> Summary:
     """Watch a cage until `stop` is set or its video ends.
@@ -73,6 +96,8 @@ def run(
         Ends the daemon within a frame; everything is flushed and the session marked closed.
     on_progress
         Told twice a second how far it is.
+    on_build
+        Told how far a build of engines is, which comes first where they are stale.
     parts
         Default: `open_parts`.
 
@@ -82,7 +107,7 @@ def run(
         If a part cannot be opened, the source does not fit the bundle, the camera or an engine fails, or the log
         cannot be written. What was seen until then is in the log, but in the last case.
     """
-    parts = parts or open_parts(config)
+    parts = parts or open_parts(config, stop=stop, on_build=on_build)
     manifest, info = parts.bundle.manifest, parts.camera.info
     manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
     with ExitStack() as stack:

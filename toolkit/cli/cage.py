@@ -61,5 +61,6 @@ def run(config: CageConfig) -> None:
             settings,
             stop=stop,
             on_progress=lambda p: advance("cage", p.frames, p.total_frames or 0, p.detail),
+            on_build=lambda p: advance(p.stage, p.done, p.steps, ""),
         )
     print_lines(summary.lines())

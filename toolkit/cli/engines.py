@@ -15,10 +15,20 @@ def build_engine(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
     engine: EngineOption = "auto",
     precision: Annotated[str, typer.Option(help="fp16 or fp32, of TensorRT engines.")] = "fp16",
-    max_batch: Annotated[int, typer.Option(help="Most clips per inference.")] = 1,
+    max_batch: Annotated[int, typer.Option(min=1, help="Most clips per inference, of TensorRT engines.")] = 1,
+    workspace_mib: Annotated[int, typer.Option(min=1, help="Most scratch memory of a TensorRT layer, MiB.")] = 1024,
     target: Annotated[
         str | None,
         typer.Option(help="Compute capability, e.g. sm86, to build for without its GPU (TensorRT for RTX only)."),
+    ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option("--validate", help="Labelled data set to score the engines on before they go in.")
+    ] = None,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            "--validate-stride", min=1, help="Take every n-th labelled frame. (default: about 300 frames in all)"
+        ),
     ] = None,
 ) -> None:
     """Build this machine's engines beside the bundle and verify them on its golden sample.
@@ -29,6 +39,7 @@ def build_engine(
     """
     from toolkit.bundle import load_bundle
     from toolkit.engine.build import build_engines
+    from toolkit.engine.validation import Validation
 
     with progress_bars() as advance:
         built = build_engines(
@@ -36,7 +47,9 @@ def build_engine(
             engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
             precision=one_of("--precision", precision, ("fp16", "fp32")),
             max_batch=max_batch,
+            workspace_bytes=workspace_mib << 20,
             target=target,
+            validation=None if dataset is None else Validation(dataset, stride),
             on_progress=lambda p: advance(p.stage, p.done, p.steps, ""),
         )
     for item in built:

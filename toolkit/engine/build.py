@@ -1,6 +1,7 @@
 """Builds, verifies and installs a bundle's engines: the room's door for `toolkit build-engine`.
 
-A set of engines, one per stream, is installed as a whole after all of it passed the golden sample, or not at all.
+A set of engines, one per stream, is installed as a whole after all of it passed the golden sample, or not at all. One
+process builds at a time; another that waited for it takes what it finds.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from toolkit import __version__
 from toolkit.bundle import Bundle
 from toolkit.engine.builder import DEFAULT_WORKSPACE_BYTES, build_plan
 from toolkit.engine.contract import Backend
+from toolkit.engine.lock import build_lock
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend
-from toolkit.engine.select import EngineChoice, choose_engine, identity_here
-from toolkit.engine.sidecar import EngineIdentity, Precision, Sidecar, engine_set
+from toolkit.engine.select import EngineChoice, EngineName, choose_engine, identity_here, stale_engines
+from toolkit.engine.sidecar import EngineIdentity, Precision, Sidecar, engine_set, engines_folder, read_sidecar
 from toolkit.engine.tensorrt import TensorRtBackend
 from toolkit.engine.tensorrt_api import TensorRt, import_tensorrt
+from toolkit.engine.timing_cache import timing_cache_path
+from toolkit.engine.validation import Validation, validate
 from toolkit.engine.verification import ParityReport, verify
-from toolkit.errors import EngineError
+from toolkit.errors import EngineError, raise_faults
 from toolkit.files import atomic_directory, sha256_of_file
 from toolkit.preprocess import Stream
 
@@ -33,7 +37,7 @@ class BuildProgress:
     """How far a build is."""
 
     stage: str
-    """What is being done, e.g. ``rgb: build`` or ``verify``."""
+    """What is being done, e.g. ``rgb: build``, ``verify``, or ``waiting for process 17``."""
     done: int
     """Steps done of this stage."""
     steps: int
@@ -65,6 +69,8 @@ def build_engines(
     max_batch: int = 1,
     workspace_bytes: int = DEFAULT_WORKSPACE_BYTES,
     target: str | None = None,
+    validation: Validation | None = None,
+    only_if_stale: bool = False,
     on_progress: Report | None = None,
 ) -> list[BuiltEngine]:
     """Build, verify and install the engines of every stream, into ``BUNDLE.engines`` beside the bundle.
@@ -80,12 +86,21 @@ def build_engines(
     target
         Compute capability such as ``sm86`` to build for without its GPU (TensorRT for RTX only). Such engines cannot
         be verified here and `open_backends` refuses them.
+    validation
+        A labelled data set to score the engines on as well, before they are installed.
+    only_if_stale
+        Return the installed engines where they are this bundle's, this version's and this device's. Otherwise only
+        those are, that another process installed while this one waited for it, and that are what was asked for.
+    on_progress
+        Told how far it is. What it raises stops the build or the waiting, and is raised again.
 
     Raises
     ------
     EngineError
-        If an engine cannot be built, fails the golden sample, or cannot be written. Engines that were installed
-        before stay as they were.
+        If an engine cannot be built, is outside the bundle's limits, or cannot be written. Engines that were
+        installed before stay as they were.
+    DatasetError, AnnotationError, VideoError
+        If the data set to validate on cannot be read.
     MissingDependency
         If ``tensorrt`` is demanded and it, or PyCUDA, is not installed.
     """
@@ -94,15 +109,20 @@ def build_engines(
     report: Report = on_progress if on_progress is not None else _ignore
     try:
         if target is not None:
-            if engine == "onnxruntime":
-                raise EngineError(
-                    f"ONNX Runtime builds nothing for {target}: choose the engine tensorrt, or no target."
-                )
-            return _build_for_absent_gpu(bundle, target, precision, max_batch, workspace_bytes, report)
+            _check_target(target, engine, validation)
+            with build_lock(engines_folder(bundle), partial(_report_waiting, report)):
+                return _build_for_absent_gpu(bundle, target, precision, max_batch, workspace_bytes, report)
         chosen, reason = choose_engine(engine)
-        if chosen == "onnxruntime":
-            return _verify_onnxruntime(bundle, reason, report)
-        return _build_and_verify(bundle, reason, precision, max_batch, workspace_bytes, report)
+        with build_lock(engines_folder(bundle), partial(_report_waiting, report)) as before:
+            if only_if_stale and (installed := _installed(bundle, chosen, precision, "it was built before")):
+                return installed
+            if before and (installed := _installed(bundle, chosen, precision, f"{before} built it meanwhile")):
+                asked = max_batch if chosen == "tensorrt" else None
+                if all(_is_as_asked(engine.sidecar, asked, validation) for engine in installed):
+                    return installed
+            if chosen == "onnxruntime":
+                return _verify_onnxruntime(bundle, reason, validation, report)
+            return _build_and_verify(bundle, reason, precision, max_batch, workspace_bytes, validation, report)
     except OSError as error:
         raise EngineError(
             f"the engines of {bundle.path} cannot be written beside it ({error}). "
@@ -110,12 +130,40 @@ def build_engines(
         ) from error
 
 
-def _verify_onnxruntime(bundle: Bundle, reason: str, report: Report) -> list[BuiltEngine]:
+def _check_target(target: str, engine: EngineChoice, validation: Validation | None) -> None:
+    if engine == "onnxruntime":
+        raise EngineError(f"ONNX Runtime builds nothing for {target}: choose the engine tensorrt, or no target.")
+    if validation is not None:
+        raise EngineError(f"an engine for {target} cannot run here, so it cannot be validated: leave out one of them.")
+
+
+def _installed(bundle: Bundle, chosen: EngineName, precision: Precision, reason: str) -> list[BuiltEngine]:
+    """Return the installed engines, none if any of them may not run here."""
+    if stale_engines(bundle, engine=chosen, precision=precision):
+        return []
+    built = []
+    for stream in bundle.manifest.streams:
+        here = identity_here(bundle, stream, chosen, precision)
+        folder = engine_set(bundle, here.runtime, here.precision)
+        sidecar = read_sidecar(folder / f"{stream}.json")
+        graph = bundle.onnx_path(stream, "fp32")
+        built.append(BuiltEngine(stream, folder / f"{stream}.plan" if sidecar.plan_sha256 else graph, sidecar, reason))
+    return built
+
+
+def _is_as_asked(sidecar: Sidecar, max_batch: int | None, validation: Validation | None) -> bool:
+    validated = sidecar.parity is not None and sidecar.parity.behaviour is not None
+    return sidecar.max_batch == max_batch and (validation is None or validated)
+
+
+def _verify_onnxruntime(
+    bundle: Bundle, reason: str, validation: Validation | None, report: Report
+) -> list[BuiltEngine]:
     streams = bundle.manifest.streams
     folder = engine_set(bundle, "onnxruntime", "fp32")
     with atomic_directory(folder, overwrite=True) as staging:
         backends = {stream: OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32")) for stream in streams}
-        parity = _verify(bundle, backends, report)
+        parity = _verify(bundle, backends, validation, report)
         built = []
         for stream in streams:
             identity = identity_here(bundle, stream, "onnxruntime", "fp32")
@@ -126,7 +174,13 @@ def _verify_onnxruntime(bundle: Bundle, reason: str, report: Report) -> list[Bui
 
 
 def _build_and_verify(
-    bundle: Bundle, reason: str, precision: Precision, max_batch: int, workspace_bytes: int, report: Report
+    bundle: Bundle,
+    reason: str,
+    precision: Precision,
+    max_batch: int,
+    workspace_bytes: int,
+    validation: Validation | None,
+    report: Report,
 ) -> list[BuiltEngine]:
     api = import_tensorrt()
     streams = bundle.manifest.streams
@@ -134,7 +188,7 @@ def _build_and_verify(
     with atomic_directory(folder, overwrite=True) as staging:
         times_s = _build_plans(api, bundle, staging, precision, max_batch, workspace_bytes, None, report)
         backends = {stream: TensorRtBackend(staging / f"{stream}.plan", precision=precision) for stream in streams}
-        parity = _verify(bundle, backends, report)
+        parity = _verify(bundle, backends, validation, report)
         built = []
         for stream in streams:
             plan = staging / f"{stream}.plan"
@@ -190,19 +244,36 @@ def _build_plans(
             max_batch=max_batch,
             workspace_bytes=workspace_bytes,
             target=target,
+            timing_cache=None if target else timing_cache_path(api, engines_folder(bundle), precision),
             on_progress=partial(_report_phase, report, stream),
         )
         times_s[stream] = time.monotonic() - started_s
     return times_s
 
 
-def _verify(bundle: Bundle, backends: Mapping[Stream, Backend], report: Report) -> ParityReport:
+def _verify(
+    bundle: Bundle, backends: Mapping[Stream, Backend], validation: Validation | None, report: Report
+) -> ParityReport:
     started_s = time.monotonic()
     report(BuildProgress("verify", 0, 1, 0.0))
     with ExitStack() as stack:
-        parity = verify(bundle, {stream: stack.enter_context(backend) for stream, backend in backends.items()})
-    report(BuildProgress("verify", 1, 1, time.monotonic() - started_s))
-    return parity
+        entered = {stream: stack.enter_context(backend) for stream, backend in backends.items()}
+        parity = verify(bundle, entered)
+        report(BuildProgress("verify", 1, 1, time.monotonic() - started_s))
+        if validation is None:
+            return parity
+        started_s = time.monotonic()
+        behaviour = validate(
+            bundle,
+            entered,
+            validation,
+            on_progress=lambda done, clips: report(
+                BuildProgress("validate", done, clips, time.monotonic() - started_s)
+            ),
+        )
+    summary = f"{bundle.manifest.name}: the engine behaves otherwise than the float32 graph and is not installed"
+    raise_faults(EngineError, summary, behaviour.faults(bundle.manifest))
+    return parity.model_copy(update={"behaviour": behaviour})
 
 
 def _sidecar(
@@ -235,6 +306,10 @@ def _write(folder: Path, sidecar: Sidecar) -> None:
 
 def _report_phase(report: Report, stream: Stream, phase: str, done: int, steps: int, elapsed_s: float) -> None:
     report(BuildProgress(f"{stream}: {phase}", done, steps, elapsed_s))
+
+
+def _report_waiting(report: Report, holder: str, elapsed_s: float) -> None:
+    report(BuildProgress(f"waiting for {holder}", 0, 0, elapsed_s))
 
 
 def _ignore(progress: BuildProgress) -> None:

@@ -15,6 +15,7 @@ from toolkit.engine.sidecar import (
     check_identity,
     engine_set,
     engines_folder,
+    identity_faults,
     read_sidecar,
 )
 from toolkit.engine.tensorrt import TensorRtBackend
@@ -107,6 +108,30 @@ def open_backends(
         else:
             backends[stream] = TensorRtBackend(path.with_suffix(".plan"), precision=precision)
     return backends
+
+
+def stale_engines(bundle: Bundle, *, engine: EngineChoice = "auto", precision: Precision = "fp16") -> list[str]:
+    """Return why engines cannot run here, a line for every reason: `open_backends` succeeds where there is none.
+
+    Raises
+    ------
+    EngineError, MissingDependency
+        If ``tensorrt`` is demanded and this machine cannot run it.
+    """
+    chosen, _ = choose_engine(engine)
+    reasons: list[str] = []
+    for stream in bundle.manifest.streams:
+        here = identity_here(bundle, stream, chosen, precision)
+        path = engine_set(bundle, here.runtime, here.precision) / f"{stream}.json"
+        if not path.is_file():
+            reasons.append(f"{stream}: none was built for {here.runtime} {here.precision} on this machine")
+            continue
+        try:
+            faults = identity_faults(path, read_sidecar(path), here)
+        except EngineError as error:
+            faults = [str(error)]
+        reasons += [f"{stream}: {fault}" for fault in faults]
+    return reasons
 
 
 def built_sidecars(bundle: Bundle) -> list[Sidecar]:

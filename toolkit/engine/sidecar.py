@@ -105,8 +105,8 @@ def read_sidecar(path: Path) -> Sidecar:
     return sidecar
 
 
-def check_identity(path: Path, sidecar: Sidecar, here: EngineIdentity, bundle: Bundle) -> None:
-    """Raise EngineMismatch unless the engine of `sidecar` was made for exactly this bundle and this machine.
+def identity_faults(path: Path, sidecar: Sidecar, here: EngineIdentity) -> list[str]:
+    """Return why the engine of `sidecar` was not made for exactly this bundle and this machine; empty if it was.
 
     Every differing field is named. A plan whose bytes changed since it was verified counts as one.
     """
@@ -123,7 +123,12 @@ def check_identity(path: Path, sidecar: Sidecar, here: EngineIdentity, bundle: B
             faults.append(f"plan: built with SHA-256 {sidecar.plan_sha256}, found here {found}")
     if not sidecar.verified:
         faults.append("verification: built for another machine and never run, found here no measured parity")
-    if faults:
+    return faults
+
+
+def check_identity(path: Path, sidecar: Sidecar, here: EngineIdentity, bundle: Bundle) -> None:
+    """Raise EngineMismatch with every fault that `identity_faults` finds."""
+    if faults := identity_faults(path, sidecar, here):
         lines = "\n".join(f"  - {fault}" for fault in faults)
         raise EngineMismatch(
             f"{path.with_suffix('')}: this engine is not for here:\n{lines}\nRun: toolkit build-engine {bundle.path}"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from toolkit.bundle import Bundle, GoldenClip
 from toolkit.engine.contract import Backend
 from toolkit.engine.golden import golden_inputs
+from toolkit.engine.validation import BehaviourParity
 from toolkit.errors import EngineError, FlowError, raise_faults
 from toolkit.flow import FlowEstimator, open_flow
 from toolkit.preprocess import Stream
@@ -69,6 +70,8 @@ class ParityReport(BaseModel):
     """Largest difference of a recomputed RGB input, grey levels; 0 is expected. None without an RGB stream."""
     flow: FlowParity | None
     """None without a flow stream, or where this machine has no TV-L1."""
+    behaviour: BehaviourParity | None = None
+    """Scores on a labelled data set; None where none was given."""
 
     def lines(self) -> list[str]:
         """Return the report as lines of text."""
@@ -85,6 +88,8 @@ class ParityReport(BaseModel):
                 f"flow: {self.flow.here} here, {self.flow.trained} at training, mean difference "
                 f"{self.flow.mean_px:.2g} px per frame, largest {self.flow.max_px:.2g}"
             )
+        if self.behaviour is not None:
+            lines += self.behaviour.lines()
         return lines
 
 
