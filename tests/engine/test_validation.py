@@ -1,0 +1,192 @@
+"""Parity as behaviour: the scores of a labelled data set by both, against scikit-learn and a hand-made network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+
+from tests.conftest import WriteVideo
+from toolkit.bundle import Bundle
+from toolkit.engine.build import build_engines
+from toolkit.engine.contract import Backend
+from toolkit.engine.onnxruntime import OnnxRuntimeBackend
+from toolkit.engine.select import open_backends
+from toolkit.engine.sidecar import engines_folder, read_sidecar
+from toolkit.engine.validation import BehaviourParity, Validation, validate
+from toolkit.errors import AnnotationError, DatasetError, EngineError
+from toolkit.flow import PARAMETER_SETS, OpenCvFlow
+from toolkit.frames import read_frames
+
+from .tiny import CLIP, FunctionBackend, moving_frames, resealed
+
+NAMES = ("drink", "eat", "groom", "hang", "micro-movement", "rear", "rest", "walk")
+FRAMES = 40
+# Frames 3..38 have two before them and the one before those, which flow needs, and one after them.
+CENTRES = range(CLIP.before + 1, FRAMES - CLIP.after)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_video: WriteVideo) -> Path:
+    """Return a data set of two videos: frames 0..29 of each are labelled, in three behaviours."""
+    rows = ["video,start_frame,stop_frame,behaviour"]
+    for video, behaviours in (("a.mp4", ("rest", "walk", "eat")), ("b.mp4", ("walk", "hang", "rest"))):
+        frames = np.concatenate([moving_frames(20, shift, seed=shift) for shift in (1, 3)])[:, ::2, ::2]
+        write_video(f"data/{video}", np.ascontiguousarray(frames))
+        rows += [f"{video},{10 * place},{10 * place + 10},{name}" for place, name in enumerate(behaviours)]
+    (tmp_path / "data" / "annotations.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "data"
+
+
+def truths() -> list[str]:
+    """Return the label of every labelled frame that has a whole clip, by hand."""
+    return ["rest"] * 7 + ["walk"] * 10 + ["eat"] * 10 + ["walk"] * 7 + ["hang"] * 10 + ["rest"] * 10
+
+
+def entered(bundle: Bundle) -> dict[str, OnnxRuntimeBackend]:
+    return {stream: OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32")).__enter__() for stream in ("rgb", "flow")}
+
+
+def altered(bundle: Bundle, change: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]) -> dict[str, Backend]:
+    """Return backends whose logits of the n-th clip are changed, both streams alike."""
+    backends: dict[str, Backend] = {}
+    for stream, backend in entered(bundle).items():
+        seen: list[int] = []
+
+        def infer(
+            clips: NDArray[np.float32], backend: Backend = backend, seen: list[int] = seen
+        ) -> NDArray[np.float32]:
+            seen.append(0)
+            return change(len(seen) - 1, backend.infer(clips).copy())
+
+        backends[stream] = FunctionBackend(infer)
+    return backends
+
+
+def said(bundle: Bundle, dataset: Path) -> list[str]:
+    """Return what the float32 graphs say of every frame with a label and a whole clip, by the cage's pipeline."""
+    from toolkit.pipeline import Pipeline
+
+    labels = []
+    for video in ("a.mp4", "b.mp4"):
+        pipeline = Pipeline(bundle.manifest, OpenCvFlow(PARAMETER_SETS["fast"]), entered(bundle), source_fps=30)
+        results = [r for frame in read_frames(dataset / video) for r in pipeline.push(frame)]
+        for result in results:
+            if result.index in CENTRES and result.index < 30:
+                labels.append(NAMES[int(bundle.manifest.fusion.probabilities(result.logits).argmax())])
+    return labels
+
+
+def measured(bundle: Bundle, dataset: Path, backends: dict[str, Backend], stride: int | None = 1) -> BehaviourParity:
+    estimator = OpenCvFlow(PARAMETER_SETS["fast"])
+    return validate(bundle, backends, Validation(dataset, stride), estimator=estimator)
+
+
+def test_scores_are_scikit_learns_of_what_the_cage_would_say(bundle: Bundle, dataset: Path) -> None:
+    def change(index: int, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Every fifth clip becomes "rest".
+        return logits if index % 5 else np.eye(8, dtype=np.float32)[[6]] * 99
+
+    parity = measured(bundle, dataset, altered(bundle, change))
+    truth, reference = truths(), said(bundle, dataset)
+    engine = [label if index % 5 else "rest" for index, label in enumerate(reference)]
+    assert parity.clips == len(truth) == len(reference)
+    assert parity.labels_changed == sum(a != b for a, b in zip(reference, engine, strict=True)) > 0
+    for labels, side in ((reference, "reference"), (engine, "engine")):
+        assert getattr(parity.accuracy, side) == pytest.approx(accuracy_score(truth, labels), abs=1e-6)
+        assert getattr(parity.kappa, side) == pytest.approx(cohen_kappa_score(truth, labels), abs=1e-6)
+        present = sorted(set(truth))
+        expected = f1_score(truth, labels, labels=present, average=None, zero_division=0)
+        for name, value in zip(present, expected, strict=True):
+            assert getattr(parity.f1[name], side) == pytest.approx(value, abs=1e-6)
+        assert getattr(parity.macro_f1, side) == pytest.approx(expected.mean(), abs=1e-6)
+        assert getattr(parity.f1["drink"], side) is None
+
+
+def test_the_same_graph_changes_nothing(bundle: Bundle, dataset: Path) -> None:
+    parity = measured(bundle, dataset, dict(entered(bundle)))
+    assert parity.labels_changed == 0
+    assert parity.faults(bundle.manifest) == []
+    assert parity.lines()[0] == "data: 0 of 54 labels changed"
+
+
+def test_a_stride_takes_every_nth_through_all_videos(bundle: Bundle, dataset: Path) -> None:
+    every = measured(bundle, dataset, dict(entered(bundle)), stride=5)
+    assert (every.clips, every.stride) == (math.ceil(54 / 5), 5)
+    # 54 labelled frames are fewer than are taken by default.
+    assert measured(bundle, dataset, dict(entered(bundle)), stride=None).stride == 1
+
+
+def test_limits_are_the_bundles_and_the_behaviours_are_named(bundle: Bundle, dataset: Path) -> None:
+    def right(index: int, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.eye(8, dtype=np.float32)[[NAMES.index(truths()[index])]] * 99
+
+    strict = resealed(bundle, lambda manifest: manifest["parity"].update(max_macro_f1_drop=0.01, max_kappa_drop=1.0))
+    reference = measured(strict, dataset, altered(strict, right))
+    assert reference.accuracy.engine == 1
+    assert reference.faults(strict.manifest) == [], "an engine that is better is not refused"
+    worse = reference.model_copy(
+        update={
+            "macro_f1": reference.macro_f1.model_copy(update={"reference": 0.9, "engine": 0.85}),
+            "kappa": reference.kappa.model_copy(update={"reference": 0.9, "engine": 0.5}),
+            "f1": {"rest": reference.kappa.model_copy(update={"reference": 0.9, "engine": 0.7})},
+        }
+    )
+    assert worse.faults(strict.manifest) == [
+        "data: macro F1 falls by 0.05, the bundle allows 0.01 (0.8500, float32 0.9000)",
+        "behaviours that suffer: F1 of rest: 0.7000, float32 0.9000",
+    ]
+
+
+def test_the_report_goes_into_the_sidecar(bundle: Bundle, dataset: Path) -> None:
+    stages: list[str] = []
+    build_engines(
+        bundle,
+        engine="onnxruntime",
+        validation=Validation(dataset, 9),
+        on_progress=lambda progress: stages.append(progress.stage),
+    )
+    assert "validate" in stages
+    parity = read_sidecar(engines_folder(bundle) / "onnxruntime-fp32" / "rgb.json").parity
+    assert parity is not None
+    assert parity.behaviour is not None
+    assert parity.behaviour.clips == 6
+    assert "data: 0 of 6 labels changed" in parity.lines()
+    assert set(open_backends(bundle, engine="onnxruntime")) == {"rgb", "flow"}
+
+
+def test_an_engine_that_behaves_otherwise_is_not_installed(
+    bundle: Bundle, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(bundle: Bundle, backends: object, validation: Validation, **_: object) -> BehaviourParity:
+        def right(index: int, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.eye(8, dtype=np.float32)[[NAMES.index(truths()[index])]] * 99
+
+        good = measured(bundle, dataset, altered(bundle, right))
+        return good.model_copy(update={"kappa": good.kappa.model_copy(update={"reference": 1.0, "engine": 0.2})})
+
+    monkeypatch.setattr("toolkit.engine.build.validate", wrong)
+    with pytest.raises(
+        EngineError, match=r"behaves otherwise than the float32 graph and is not installed:\n.*kappa falls"
+    ):
+        build_engines(bundle, engine="onnxruntime", validation=Validation(dataset))
+    with pytest.raises(EngineError, match="no engine was built"):
+        open_backends(bundle, engine="onnxruntime")
+
+
+def test_a_data_set_of_other_behaviours_is_refused(bundle: Bundle, dataset: Path) -> None:
+    table = dataset / "annotations.csv"
+    table.write_text(table.read_text().replace("hang", "juggle"))
+    with pytest.raises(AnnotationError, match="juggle"):
+        measured(bundle, dataset, dict(entered(bundle)))
+
+
+def test_a_data_set_without_a_whole_clip_is_refused(bundle: Bundle, dataset: Path) -> None:
+    (dataset / "annotations.csv").write_text("video,start_frame,stop_frame,behaviour\na.mp4,0,2,rest\n")
+    with pytest.raises(DatasetError, match="no labelled frame has 3 frames before it and 1 after it"):
+        measured(bundle, dataset, dict(entered(bundle)))
