@@ -43,6 +43,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
     assert set(commands()) == {
         *("synth", "train", "crossval", "crossval-report", "export", "build-engine", "label", "report", "doctor"),
         *("cage init", "cage check", "cage run"),
+        "engine diagnose",
         *("flow show", "flow extract"),
         *("annotations check", "annotations convert"),
         *("weights list", "weights get", "weights inspect"),

@@ -37,6 +37,10 @@ cages.command()(cage.check)
 cages.command()(cage.run)
 app.add_typer(cages, name="cage")
 
+built = typer.Typer(help="Look into a bundle's engines.", no_args_is_help=True)
+built.command()(engines.diagnose)
+app.add_typer(built, name="engine")
+
 labels = typer.Typer(help="Annotations of a data set: check them, convert them.", no_args_is_help=True)
 labels.command()(check)
 labels.command()(convert)

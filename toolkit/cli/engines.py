@@ -1,4 +1,4 @@
-"""`toolkit build-engine`: from a bundle to what this machine runs."""
+"""`toolkit build-engine`, `toolkit engine`: from a bundle to what this machine runs, and why it does not."""
 
 from __future__ import annotations
 
@@ -57,3 +57,31 @@ def build_engine(
     out.print(built[0].reason, soft_wrap=True, markup=False)
     parity = built[0].sidecar.parity
     print_lines(parity.lines() if parity else ["not verified: built for another machine, it cannot run here"])
+
+
+def diagnose(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    stream: Annotated[str | None, typer.Option(help="rgb or flow. (default: every stream of the bundle)")] = None,
+    engine: Annotated[
+        str, typer.Option(help="What runs the mixed graphs: auto, tensorrt, or onnxruntime, which simulates FP16.")
+    ] = "auto",
+    most: Annotated[int, typer.Option("--layers", min=0, help="Layers to list, largest values first; 0: all.")] = 12,
+) -> None:
+    """Find the layers that FP16 breaks, by bisecting on the bundle's golden sample.
+
+    Example: [bold]toolkit engine diagnose bundle --stream flow[/]
+    """
+    from toolkit.bundle import load_bundle
+    from toolkit.engine.diagnose import diagnose
+
+    loaded = load_bundle(bundle)
+    streams = loaded.manifest.streams
+    chosen = one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime"))
+    names = streams if stream is None else [one_of("--stream", stream, streams)]
+    with progress_bars() as advance:
+        found = [
+            diagnose(loaded, name, engine=chosen, on_progress=lambda what, done, all_: advance(what, done, all_, ""))
+            for name in names
+        ]
+    for diagnosis in found:
+        print_lines(diagnosis.lines(most=most))

@@ -54,20 +54,7 @@ class OnnxRuntimeBackend:
         return logits
 
     def __enter__(self) -> Self:
-        import onnxruntime
-
-        onnxruntime.set_default_logger_severity(_SILENT)
-        options = onnxruntime.SessionOptions()
-        # The errors come as exceptions; their copies on stderr would only garble a progress display.
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = self._threads
-        try:
-            session = onnxruntime.InferenceSession(str(self._path), options, providers=["CPUExecutionProvider"])
-        except _onnxruntime_errors() as error:
-            raise EngineError(
-                f"{self._path}: ONNX Runtime cannot load it ({error}). Copy the bundle again from where it was "
-                "exported."
-            ) from error
+        session = session_of(str(self._path), str(self._path), threads=self._threads)
         self._shape = _graph_shape(session, self._path)
         self._session = session
         return self
@@ -76,6 +63,29 @@ class OnnxRuntimeBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session = None
+
+
+def session_of(graph: str | bytes, name: str, *, threads: int = 0) -> Any:
+    """Open ONNX Runtime's session of a graph, a file's path or its content; `name` is for the message.
+
+    Raises
+    ------
+    EngineError
+        If ONNX Runtime cannot load it.
+    """
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_SILENT)
+    options = onnxruntime.SessionOptions()
+    # The errors come as exceptions; their copies on stderr would only garble a progress display.
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except _onnxruntime_errors() as error:
+        raise EngineError(
+            f"{name}: ONNX Runtime cannot load it ({error}). Copy the bundle again from where it was exported."
+        ) from error
 
 
 def onnxruntime_version() -> str:
