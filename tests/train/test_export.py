@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 from tests.engine.tiny import BEHAVIOURS, CLIP, INPUTS, moving_frames, tiny_manifest, tiny_network, write_tiny_bundle  # noqa: E402
 from toolkit.bundle import load_bundle  # noqa: E402
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend  # noqa: E402
-from toolkit.errors import BundleError, EngineError, InputError  # noqa: E402
+from toolkit.errors import BundleError, ConfigError, EngineError, InputError  # noqa: E402
 from toolkit.flow import PARAMETER_SETS, OpenCvFlow  # noqa: E402
 from toolkit.frames import Frame  # noqa: E402
 from toolkit.pipeline import Pipeline  # noqa: E402
@@ -99,6 +99,24 @@ def test_a_layer_that_overflows_half_on_the_calibration_clips_stays_float(tmp_pa
         expected = backend.infer(np.stack(clips))
     assert np.abs(expected).max() > 5
     np.testing.assert_allclose(logits, expected, rtol=0.01, atol=0.05)
+
+
+def test_a_layer_that_is_asked_for_stays_float_and_no_other(small: dict[str, Any], tmp_path: Path) -> None:
+    def half(path: Path) -> set[str]:
+        graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+        types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
+        return {node.name for node in graph.node if node.op_type != "Cast" and types[node.output[0]] == HALF}
+
+    convolutions = [node.name for node in onnx.load(small["fp32"]).graph.node if node.op_type == "Conv"]
+    kept = [convolutions[1], convolutions[-1]]
+    convert_to_fp16(small["fp32"], tmp_path / "fp16.onnx", list(small["clips"]), keep_fp32=kept)
+    assert half(small["fp16"]) - half(tmp_path / "fp16.onnx") == set(kept)
+
+
+def test_a_layer_that_is_not_there_cannot_be_kept(small: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no layer 'node_conv_999'"):
+        convert_to_fp16(small["fp32"], tmp_path / "fp16.onnx", list(small["clips"]), keep_fp32=["node_conv_999"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_golden_sample_is_what_torch_and_the_pipeline_say(tmp_path: Path) -> None:

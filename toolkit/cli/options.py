@@ -40,6 +40,17 @@ def whole_numbers(option: str, text: str, count: int) -> tuple[int, ...]:
     return numbers
 
 
+def layers_by_stream(option: str, texts: list[str]) -> dict[Any, list[str]]:
+    """Return the layers of ``STREAM:LAYER`` texts per stream; ConfigError names `option`."""
+    layers: dict[Any, list[str]] = {}
+    for text in texts:
+        stream, _, layer = text.partition(":")
+        if stream not in ("rgb", "flow") or not layer:
+            raise ConfigError(f"{option}: expected rgb:LAYER or flow:LAYER, found {text!r}.")
+        layers.setdefault(stream, []).append(layer)
+    return layers
+
+
 def print_lines(lines: list[str]) -> None:
     for line in lines:
         out.print(line, soft_wrap=True, markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolkit.cli.options import Overwrite, Store, Workers, print_lines
+from toolkit.cli.options import Overwrite, Store, Workers, layers_by_stream, print_lines
 from toolkit.cli.training_options import (
     Amp,
     Architecture,
@@ -190,6 +190,12 @@ def export(
     cv: Annotated[
         Path | None, typer.Option("--crossval", help="Folder of `toolkit crossval` whose scores go in.")
     ] = None,
+    keep_fp32: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STREAM:LAYER", help="Layer to keep float32, as `toolkit engine diagnose` names it; repeat."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a trained run as a bundle: the one thing that passes to a cage.
@@ -203,6 +209,7 @@ def export(
             run,
             bundle,
             crossval=cv,
+            keep_fp32=layers_by_stream("--keep-fp32", keep_fp32 or []),
             overwrite=overwrite,
             on_progress=lambda p: advance(p.task, p.done, p.total, p.detail),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from toolkit.errors import BundleError, ConfigError, raise_faults
 from toolkit.flow import PARAMETER_SETS, FlowEstimator
 from toolkit.flow.select import flow_as_trained
 from toolkit.fusion import Fusion, fusion_for
+from toolkit.preprocess import Stream
 from toolkit.train.config import TrainConfig, differing_keys
 from toolkit.train.crossval import load_evaluation
 from toolkit.train.export import GoldenFrames, export_versions, write_bundle
@@ -28,6 +30,7 @@ def export_run(
     bundle: Path,
     *,
     crossval: Path | None = None,
+    keep_fp32: Mapping[Stream, Sequence[str]] | None = None,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
 ) -> None:
@@ -43,6 +46,8 @@ def export_run(
     crossval
         Folder of `toolkit crossval` whose scores go into the bundle, with the fusion weights and the temperature that
         it chose (`Evaluation.chosen`); None writes no scores and the paper's fusion.
+    keep_fp32
+        Per stream names of layers that stay float32 in its mixed graph; see `write_bundle`.
 
     Raises
     ------
@@ -81,6 +86,7 @@ def export_run(
         manifest=_manifest(trained, config, bundle, evaluation),
         golden=golden,
         estimator=_estimator(trained, config),
+        keep_fp32=keep_fp32,
         overwrite=overwrite,
         on_progress=began,
     )

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ from toolkit.bundle import (
     write_manifest_and_golden,
 )
 from toolkit.engine.golden import golden_inputs
+from toolkit.engine.layers import LayeredGraph
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend
-from toolkit.errors import BundleError, EngineError, raise_faults
+from toolkit.errors import BundleError, ConfigError, EngineError, raise_faults
 from toolkit.files import atomic_directory
 from toolkit.flow import FlowEstimator
 from toolkit.preprocess import Stream, StreamInput
@@ -69,6 +71,7 @@ def write_bundle(
     manifest: Mapping[str, Any],
     golden: Sequence[GoldenFrames],
     estimator: FlowEstimator | None,
+    keep_fp32: Mapping[Stream, Sequence[str]] | None = None,
     overwrite: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Bundle:
@@ -84,6 +87,9 @@ def write_bundle(
         A few clips of every behaviour. Their inputs are computed here, by the cage's own functions.
     estimator
         The flow that the networks were trained on; None for a bundle without a flow stream.
+    keep_fp32
+        Per stream names of layers of its float32 graph that stay float32 in the mixed graph, beside those that
+        `convert_to_fp16` keeps by itself; `toolkit.engine.diagnose` finds them.
     on_progress
         Called with what is about to be done.
 
@@ -120,7 +126,7 @@ def write_bundle(
             tell(f"{spec.stream}: export to ONNX")
             export_onnx(networks[spec.stream], spec, planned.clip.frames, fp32)
             tell(f"{spec.stream}: mixed FP16 graph")
-            convert_to_fp16(fp32, fp16, clips)
+            convert_to_fp16(fp32, fp16, clips, keep_fp32=(keep_fp32 or {}).get(spec.stream, ()))
             tell(f"{spec.stream}: golden logits")
             logits[spec.stream] = _golden_logits(fp32, clips, len(planned.ethogram))
             _check_against_torch(networks[spec.stream], spec.stream, clips, logits[spec.stream])
@@ -163,7 +169,9 @@ def export_onnx(network: nn.Module, spec: StreamInput, frames: int, path: Path) 
     _save(program.model_proto, path)
 
 
-def convert_to_fp16(fp32: Path, fp16: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+def convert_to_fp16(
+    fp32: Path, fp16: Path, calibration: Sequence[NDArray[np.float32]], *, keep_fp32: Sequence[str] = ()
+) -> None:
     """Write the mixed-FP16 graph of a float32 graph; its input and output stay float32.
 
     Parameters
@@ -171,12 +179,20 @@ def convert_to_fp16(fp32: Path, fp16: Path, calibration: Sequence[NDArray[np.flo
     calibration
         (C, T, H, W) float32 network inputs. Nodes whose values grow too large for FP16 on them stay FP32. Four of
         them, evenly spread, are used: every activation of each is held in memory.
+    keep_fp32
+        Names of further layers that stay FP32.
 
     Raises
     ------
+    ConfigError
+        If the graph has no layer of such a name.
     EngineError
         If the converted graph is not of opset 20.
     """
+    if keep_fp32:
+        known = {layer.name for layer in LayeredGraph(fp32).layers}
+        faults = [f"no layer {name!r}; `toolkit engine diagnose` lists them" for name in keep_fp32 if name not in known]
+        raise_faults(ConfigError, f"{fp32.name}: layers cannot be kept float32", faults)
     step = max(1, len(calibration) // _CALIBRATION_CLIPS)
     clips = np.stack(calibration[::step][:_CALIBRATION_CLIPS]).transpose(0, 2, 1, 3, 4)
     with _quiet():
@@ -186,6 +202,7 @@ def convert_to_fp16(fp32: Path, fp16: Path, calibration: Sequence[NDArray[np.flo
             onnx_path=str(fp32),
             low_precision_type="fp16",
             op_types_to_exclude=list(KEPT_FP32),
+            nodes_to_exclude=[f"{re.escape(name)}$" for name in keep_fp32],
             keep_io_types=True,
             calibration_data={"clips": np.ascontiguousarray(clips)},
             providers=["cpu"],
