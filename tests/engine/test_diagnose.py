@@ -18,6 +18,7 @@ from toolkit.engine.builder import parse_graph
 from toolkit.engine.contract import Backend
 from toolkit.engine.diagnose import Diagnosis, LayerValues, diagnose, first_broken, simulated
 from toolkit.engine.layers import LayeredGraph
+from toolkit.engine.onnxruntime import OnnxRuntimeBackend
 from toolkit.engine.tensorrt_api import import_tensorrt
 from toolkit.errors import EngineError
 from toolkit.fusion import fusion_for
@@ -217,6 +218,28 @@ def test_mixed_graphs_parse_at_the_precisions_asked_for(made: Callable[..., Bund
     layers = {network.get_layer(index).name: network.get_layer(index) for index in range(network.num_layers)}
     types = {name: layers[name].get_output(0).dtype.name for name in ("times0", "times1", "times2", "mean", "classify")}
     assert types == {"times0": "FLOAT", "times1": "HALF", "times2": "FLOAT", "mean": "FLOAT", "classify": "HALF"}
+
+
+def test_where_tensorrt_runs_the_mixed_graphs_are_engines(
+    made: Callable[..., Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No engine can run here: the builder keeps the graph as its plan, which ONNX Runtime runs."""
+    built: list[int] = []
+
+    def build_plan(api: object, graph: Path, plan: Path) -> None:
+        nodes = onnx.load(graph).graph.node
+        built.append(sum(node.op_type == "Cast" for node in nodes))
+        plan.write_bytes(graph.read_bytes())
+
+    monkeypatch.setattr("toolkit.engine.diagnose.choose_engine", lambda engine: ("tensorrt", "tensorrt 10.3.0 on Orin"))
+    monkeypatch.setattr("toolkit.engine.diagnose.import_tensorrt", lambda: None)
+    monkeypatch.setattr("toolkit.engine.diagnose.build_plan", build_plan)
+    monkeypatch.setattr("toolkit.engine.diagnose.TensorRtBackend", OnnxRuntimeBackend)
+    diagnosis = diagnose(made(2.0, 3.0), "rgb")
+    assert diagnosis.lines()[0] == "rgb: 5 FP16 layers, engines of tensorrt 10.3.0 on Orin"
+    assert (diagnosis.broken, diagnosis.passes) == ((), True)
+    # One engine, with all layers FP16: each of the five casts what it reads and what it writes.
+    assert built == [10]
 
 
 def test_a_bundle_of_networks_is_diagnosed_by_the_command(exported: Path) -> None:

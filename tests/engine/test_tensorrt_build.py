@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -341,3 +342,15 @@ def test_tensorrt_10_13_has_every_name_used() -> None:
 @pytest.mark.parametrize("name", ["FP16", "EXPLICIT_BATCH", "platform_has_fast_fp16", "device_memory_size"])
 def test_nothing_that_tensorrt_11_lacks_is_used(name: str) -> None:
     assert not [used for used in names_used() if used.split(".")[-1] == name]
+
+
+def test_a_package_of_type_stubs_is_not_tensorrt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder of .pyi files is an empty package to Python, as the stubs leave one where they are installed."""
+    (tmp_path / "tensorrt").mkdir()
+    (tmp_path / "tensorrt" / "__init__.pyi").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    try:
+        assert import_tensorrt().runtime == "tensorrt-rtx"
+    finally:
+        sys.modules.pop("tensorrt", None)

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+from typer.testing import CliRunner
 
 from tests.conftest import WriteVideo
 from toolkit.bundle import Bundle
+from toolkit.cli import app
 from toolkit.engine.build import build_engines
 from toolkit.engine.contract import Backend
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend
@@ -190,3 +192,12 @@ def test_a_data_set_without_a_whole_clip_is_refused(bundle: Bundle, dataset: Pat
     (dataset / "annotations.csv").write_text("video,start_frame,stop_frame,behaviour\na.mp4,0,2,rest\n")
     with pytest.raises(DatasetError, match="no labelled frame has 3 frames before it and 1 after it"):
         measured(bundle, dataset, dict(entered(bundle)))
+
+
+def test_the_command_shows_both_scores(bundle: Bundle, dataset: Path) -> None:
+    arguments = ["build-engine", str(bundle.path), "--engine", "onnxruntime", "--validate", str(dataset)]
+    result = CliRunner().invoke(app, [*arguments, "--validate-stride", "9"])
+    assert result.exit_code == 0, result.output
+    assert "data: 0 of 6 labels changed" in result.output
+    assert "F1 of walk: " in result.output
+    assert "validate: 6 of 6" in result.output
