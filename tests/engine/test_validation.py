@@ -17,6 +17,7 @@ from toolkit.bundle import Bundle
 from toolkit.cli import app
 from toolkit.engine.build import build_engines
 from toolkit.engine.contract import Backend
+from toolkit.engine.host import HostNetworks
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend
 from toolkit.engine.select import open_backends
 from toolkit.engine.sidecar import engines_folder, read_sidecar
@@ -24,6 +25,7 @@ from toolkit.engine.validation import BehaviourParity, Validation, validate
 from toolkit.errors import AnnotationError, DatasetError, EngineError
 from toolkit.flow import PARAMETER_SETS, OpenCvFlow
 from toolkit.frames import read_frames
+from toolkit.pipeline import Pipeline
 
 from .tiny import CLIP, FunctionBackend, moving_frames, resealed
 
@@ -50,8 +52,12 @@ def truths() -> list[str]:
     return ["rest"] * 7 + ["walk"] * 10 + ["eat"] * 10 + ["walk"] * 7 + ["hang"] * 10 + ["rest"] * 10
 
 
-def entered(bundle: Bundle) -> dict[str, OnnxRuntimeBackend]:
-    return {stream: OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32")).__enter__() for stream in ("rgb", "flow")}
+def both(bundle: Bundle) -> dict[str, Backend]:
+    return {stream: OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32")) for stream in ("rgb", "flow")}
+
+
+def entered(bundle: Bundle) -> dict[str, Backend]:
+    return {stream: backend.__enter__() for stream, backend in both(bundle).items()}
 
 
 def altered(bundle: Bundle, change: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]) -> dict[str, Backend]:
@@ -72,12 +78,12 @@ def altered(bundle: Bundle, change: Callable[[int, NDArray[np.float32]], NDArray
 
 def said(bundle: Bundle, dataset: Path) -> list[str]:
     """Return what the float32 graphs say of every frame with a label and a whole clip, by the cage's pipeline."""
-    from toolkit.pipeline import Pipeline
-
     labels = []
     for video in ("a.mp4", "b.mp4"):
-        pipeline = Pipeline(bundle.manifest, OpenCvFlow(PARAMETER_SETS["fast"]), entered(bundle), source_fps=30)
-        results = [r for frame in read_frames(dataset / video) for r in pipeline.push(frame)]
+        networks = HostNetworks(bundle.manifest, OpenCvFlow(PARAMETER_SETS["fast"]), both(bundle))
+        with networks:
+            pipeline = Pipeline(bundle.manifest, networks, source_fps=30)
+            results = [r for frame in read_frames(dataset / video) for r in pipeline.push(frame)]
         for result in results:
             if result.index in CENTRES and result.index < 30:
                 labels.append(NAMES[int(bundle.manifest.fusion.probabilities(result.logits).argmax())])
@@ -111,17 +117,17 @@ def test_scores_are_scikit_learns_of_what_the_cage_would_say(bundle: Bundle, dat
 
 
 def test_the_same_graph_changes_nothing(bundle: Bundle, dataset: Path) -> None:
-    parity = measured(bundle, dataset, dict(entered(bundle)))
+    parity = measured(bundle, dataset, entered(bundle))
     assert parity.labels_changed == 0
     assert parity.faults(bundle.manifest) == []
     assert parity.lines()[0] == "data: 0 of 54 labels changed"
 
 
 def test_a_stride_takes_every_nth_through_all_videos(bundle: Bundle, dataset: Path) -> None:
-    every = measured(bundle, dataset, dict(entered(bundle)), stride=5)
+    every = measured(bundle, dataset, entered(bundle), stride=5)
     assert (every.clips, every.stride) == (math.ceil(54 / 5), 5)
     # 54 labelled frames are fewer than are taken by default.
-    assert measured(bundle, dataset, dict(entered(bundle)), stride=None).stride == 1
+    assert measured(bundle, dataset, entered(bundle), stride=None).stride == 1
 
 
 def test_limits_are_the_bundles_and_the_behaviours_are_named(bundle: Bundle, dataset: Path) -> None:
@@ -185,13 +191,13 @@ def test_a_data_set_of_other_behaviours_is_refused(bundle: Bundle, dataset: Path
     table = dataset / "annotations.csv"
     table.write_text(table.read_text().replace("hang", "juggle"))
     with pytest.raises(AnnotationError, match="juggle"):
-        measured(bundle, dataset, dict(entered(bundle)))
+        measured(bundle, dataset, entered(bundle))
 
 
 def test_a_data_set_without_a_whole_clip_is_refused(bundle: Bundle, dataset: Path) -> None:
     (dataset / "annotations.csv").write_text("video,start_frame,stop_frame,behaviour\na.mp4,0,2,rest\n")
     with pytest.raises(DatasetError, match="no labelled frame has 3 frames before it and 1 after it"):
-        measured(bundle, dataset, dict(entered(bundle)))
+        measured(bundle, dataset, entered(bundle))
 
 
 def test_the_command_shows_both_scores(bundle: Bundle, dataset: Path) -> None:
