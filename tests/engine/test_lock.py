@@ -182,6 +182,21 @@ def test_a_cage_rebuilds_stale_engines_with_the_reason(bundle: Bundle, tmp_path:
     assert "building" not in again.stderr
 
 
+def test_two_daemons_that_start_together_build_once(bundle: Bundle, tmp_path: Path, write_video: WriteVideo) -> None:
+    video = write_video("mouse.mp4", 12)
+    files = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.append(cage_file(tmp_path / name, bundle, video, "rebuild"))
+    with (
+        process(["-c", COMMAND, "cage", "run", files[0]]) as one,
+        process(["-c", COMMAND, "cage", "run", files[1]]) as two,
+    ):
+        told = [daemon.communicate(timeout=100)[1] for daemon in (one, two)]
+    assert (one.returncode, two.returncode) == (0, 0), told
+    assert sum(text.count("verify: 1 of 1") for text in told) == 1
+
+
 def test_a_stop_during_a_build_ends_it(bundle: Bundle, tmp_path: Path, write_video: WriteVideo) -> None:
     stop = threading.Event()
     stop.set()

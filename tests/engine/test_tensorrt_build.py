@@ -22,6 +22,7 @@ import toolkit.engine
 from toolkit.bundle import Bundle
 from toolkit.engine.build import BuildProgress, build_engines
 from toolkit.engine.builder import build_plan, parse_graph
+from toolkit.engine.layers import LayeredGraph
 from toolkit.engine.lock import LOCK
 from toolkit.engine.select import open_backends
 from toolkit.engine.sidecar import engines_folder, read_sidecar
@@ -147,6 +148,12 @@ def test_the_papers_networks_build_at_fp16(
             assert set(layer.inputs) <= set(layer.outputs), f"{layer} mixes precisions"
     convolutions = sum(isinstance(module, torch.nn.Conv3d) for module in network.modules())
     assert sum(layer.kind == "CONVOLUTION" for layer in layers) == convolutions
+    # The graphs that `diagnose` makes of it: half of its layers FP16, the others not.
+    graph = LayeredGraph(tmp_path / "fp32.onnx")
+    half = {layer.name for layer in graph.half_layers(tmp_path / "fp16.onnx")[::2]}
+    (tmp_path / "mixed.onnx").write_bytes(graph.computed_in_half(half))
+    types = {layer.name: layer.outputs for layer in layers_of(api, tmp_path / "mixed.onnx")}
+    assert {layer.name for layer in graph.layers if types[layer.name] == ("HALF",)} == half
     shape = build_plan(api, tmp_path / "fp16.onnx", tmp_path / "network.plan", max_batch=2, target=TARGET)
     assert shape == GraphShape(channels=channels, frames=16, height=crop, width=crop, classes=8)
     # The weights are in the plan at two bytes each.
