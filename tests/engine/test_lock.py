@@ -117,6 +117,17 @@ def test_a_killed_builder_leaves_no_lock_and_no_partial_set(bundle: Bundle) -> N
     assert sorted(path.name for path in engines_folder(bundle).iterdir()) == [LOCK, SET]
 
 
+def test_engines_of_before_a_killed_builder_are_not_taken_for_its_own(bundle: Bundle) -> None:
+    build_engines(bundle, engine="onnxruntime")
+    with process(builder(bundle)) as first:
+        assert said(first.stdout) == "building"
+        end = threading.Timer(0.5, first.kill)
+        end.start()
+        built = build_engines(bundle, engine="onnxruntime")
+        end.join()
+    assert built[0].reason == "ONNX Runtime was asked for"
+
+
 def test_who_waited_takes_what_it_finds_and_who_did_not_builds(bundle: Bundle) -> None:
     with process(builder(bundle)) as first:
         assert said(first.stdout) == "building"

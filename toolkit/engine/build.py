@@ -107,6 +107,7 @@ def build_engines(
     if max_batch < 1:
         raise EngineError(f"max_batch must be at least 1, found {max_batch}.")
     report: Report = on_progress if on_progress is not None else _ignore
+    began = datetime.now(timezone.utc).replace(microsecond=0)
     try:
         if target is not None:
             _check_target(target, engine, validation)
@@ -118,7 +119,7 @@ def build_engines(
                 return installed
             if before and (installed := _installed(bundle, chosen, precision, f"{before} built it meanwhile")):
                 asked = max_batch if chosen == "tensorrt" else None
-                if all(_is_as_asked(engine.sidecar, asked, validation) for engine in installed):
+                if all(_is_as_asked(engine.sidecar, began, asked, validation) for engine in installed):
                     return installed
             if chosen == "onnxruntime":
                 return _verify_onnxruntime(bundle, reason, validation, report)
@@ -151,9 +152,11 @@ def _installed(bundle: Bundle, chosen: EngineName, precision: Precision, reason:
     return built
 
 
-def _is_as_asked(sidecar: Sidecar, max_batch: int | None, validation: Validation | None) -> bool:
+def _is_as_asked(sidecar: Sidecar, began: datetime, max_batch: int | None, validation: Validation | None) -> bool:
+    """Say whether an engine was built since `began`, not before by one whose builder died now, and for the same."""
     validated = sidecar.parity is not None and sidecar.parity.behaviour is not None
-    return sidecar.max_batch == max_batch and (validation is None or validated)
+    new = datetime.fromisoformat(sidecar.built_utc) >= began
+    return new and sidecar.max_batch == max_batch and (validation is None or validated)
 
 
 def _verify_onnxruntime(
