@@ -26,7 +26,7 @@ from toolkit.engine.validation import BehaviourParity, Validation, validate
 from toolkit.errors import AnnotationError, DatasetError, EngineError
 from toolkit.flow import PARAMETER_SETS, OpenCvFlow
 from toolkit.frames import read_frames
-from toolkit.pipeline import Pipeline
+from toolkit.pipeline import CentreLogits, Pipeline
 
 from .tiny import CLIP, FunctionBackend, moving_frames, resealed
 
@@ -95,6 +95,10 @@ def altered(bundle: Bundle, change: Callable[[int, NDArray[np.float32]], NDArray
     return backends
 
 
+def label_of(bundle: Bundle, result: CentreLogits) -> str:
+    return NAMES[int(bundle.manifest.fusion.probabilities(result.logits).argmax())]
+
+
 def said(bundle: Bundle, dataset: Path) -> list[str]:
     """Return what the float32 graphs say of every frame with a label and a whole clip, by the cage's pipeline."""
     labels = []
@@ -105,7 +109,7 @@ def said(bundle: Bundle, dataset: Path) -> list[str]:
             results = [r for frame in read_frames(dataset / video) for r in pipeline.push(frame)]
         for result in results:
             if result.index in CENTRES and result.index < 30:
-                labels.append(NAMES[int(bundle.manifest.fusion.probabilities(result.logits).argmax())])
+                labels.append(label_of(bundle, result))
     return labels
 
 
@@ -148,6 +152,22 @@ def test_a_stride_takes_every_nth_through_all_videos(bundle: Bundle, dataset: Pa
     assert (every.clips, every.stride) == (math.ceil(54 / 5), 5)
     # 54 labelled frames are fewer than are taken by default.
     assert measured(bundle, dataset, entered(bundle), stride=None).stride == 1
+
+
+def test_a_faster_video_is_decimated_as_in_the_cage(bundle: Bundle, tmp_path: Path, write_video: WriteVideo) -> None:
+    frames = np.concatenate([moving_frames(20, shift, seed=shift) for shift in (1, 3)])[:, ::2, ::2]
+    video = write_video("fast/a.mp4", np.ascontiguousarray(frames), fps=60)
+    networks = HostNetworks(bundle.manifest, OpenCvFlow(PARAMETER_SETS["fast"]), both(bundle))
+    with networks:
+        pipeline = Pipeline(bundle.manifest, networks, source_fps=60)
+        results = [result for frame in read_frames(video) for result in pipeline.push(frame)]
+    # The first frame has no predecessor, so the first whole clip is one later than the pipeline's.
+    expected = [result for result in results if not result.padded][1:]
+    assert [result.index for result in expected] == list(range(6, 38, 2))
+    rows = [f"a.mp4,{result.index},{result.index + 1},{label_of(bundle, result)}" for result in expected]
+    (video.parent / "annotations.csv").write_text("\n".join(["video,start_frame,stop_frame,behaviour", *rows]) + "\n")
+    parity = measured(bundle, video.parent, entered(bundle))
+    assert (parity.clips, parity.accuracy.reference) == (len(expected), 1.0)
 
 
 def test_limits_are_the_bundles_and_the_behaviours_are_named(bundle: Bundle, dataset: Path) -> None:
