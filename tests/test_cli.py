@@ -41,7 +41,18 @@ def toolkit(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
 
 def test_the_commands_are_those_that_users_were_promised() -> None:
     assert set(commands()) == {
-        *("synth", "train", "crossval", "crossval-report", "export", "build-engine", "label", "report", "doctor"),
+        *(
+            "synth",
+            "train",
+            "crossval",
+            "crossval-report",
+            "export",
+            "build-engine",
+            "label",
+            "report",
+            "doctor",
+            "bench",
+        ),
         *("cage init", "cage check", "cage run"),
         "engine diagnose",
         *("flow show", "flow extract"),

@@ -42,6 +42,7 @@ def test_blocking_works() -> None:
         "toolkit.cage.check",
         "toolkit.pipeline",
         "toolkit.labelling",
+        "toolkit.benchmark",
         "toolkit.engine.select",
         "toolkit.engine.build",
         "toolkit.behaviour_log",

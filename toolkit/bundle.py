@@ -176,6 +176,11 @@ class Bundle:
                 for index, behaviour in enumerate(behaviours)
             ]
 
+    def golden_frames(self) -> list[NDArray[np.uint8]]:
+        """Read the golden sample's (T + 1, H, W, 3) uint8 RGB source frames alone, a small part of it."""
+        with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
+            return [arrays[f"frames_{index}"] for index in range(len(arrays["behaviours"]))]
+
 
 def onnx_name(stream: Stream, precision: str) -> str:
     """Return a graph's file name in the bundle."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import cage, crossval_report, data, engines, flow, machine, recorded, training, weights
+from toolkit.cli import bench, cage, crossval_report, data, engines, flow, machine, recorded, training, weights
 
 # Not the module itself: its name here is that of the __future__ import.
 from toolkit.cli.annotations import check, convert
@@ -30,6 +30,7 @@ app.command("build-engine")(engines.build_engine)
 app.command()(recorded.label)
 app.command()(recorded.report)
 app.command()(machine.doctor)
+app.command()(bench.bench)
 
 cages = typer.Typer(help="Run one cage: a headless daemon that writes the behaviour log.", no_args_is_help=True)
 cages.command()(cage.init)

@@ -5,7 +5,7 @@ No clip is copied per frame: backends read the rings' memory.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 
@@ -45,6 +45,18 @@ class HostNetworks:
         self._previous_grey: NDArray[np.uint8] | None = None
         self._no_flow_yet = True
         self._entered = ExitStack()
+
+    def wrapped(
+        self,
+        estimator: Callable[[FlowEstimator], FlowEstimator],
+        backend: Callable[[Stream, Backend], Backend],
+    ) -> HostNetworks:
+        """Return the same networks, not entered, around wrapped parts, e.g. such as measure the time they take."""
+        return HostNetworks(
+            self._manifest,
+            None if self._estimator is None else estimator(self._estimator),
+            {stream: backend(stream, inner) for stream, inner in self._backends.items()},
+        )
 
     @property
     def engines(self) -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""`toolkit bench` and `verify-device`: how fast a bundle is here, and everything that a machine can prove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toolkit.cli.options import EngineOption, FlowOption, one_of, print_lines
+from toolkit.errors import ConfigError
+from toolkit.terminal import err, out, print_warning, progress_bars
+
+
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, its engines built.")],
+    video: Annotated[Path | None, typer.Option(help="Video to run. (default: the bundle's golden sample)")] = None,
+    engine: EngineOption = "auto",
+    flow: FlowOption = "auto",
+    stride: Annotated[str, typer.Option(help="Strides to measure, comma-separated.")] = "1,2,4,8",
+    duration: Annotated[float, typer.Option(help="Seconds per stride; minutes show throttling.")] = 10.0,
+    log_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder on the disk of the cages' logs. (default: for temporary files)"),
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="JSON to write.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", help="Markdown to write.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="JSON of an earlier run: fail if this one is slower beyond noise.")
+    ] = None,
+) -> None:
+    """Measure a bundle's latency, stage by stage and from frame to committed row, and how many cages it could serve.
+
+    Example: [bold]toolkit bench bundle --json bench.json[/]
+    """
+    from toolkit.benchmark import bench, open_source, read_bench_report, regressions
+    from toolkit.bundle import load_bundle
+    from toolkit.engine.networks import open_networks
+    from toolkit.files import atomic_write
+    from toolkit.flow.select import FLOW_CHOICES
+
+    old = None if compare is None else read_bench_report(compare)
+    loaded = load_bundle(bundle)
+    source = open_source(loaded, video)
+    networks = open_networks(
+        loaded,
+        engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+        flow=one_of("--flow", flow, FLOW_CHOICES),
+        warn=print_warning,
+    )
+    with progress_bars() as advance:
+        report = bench(
+            loaded,
+            networks,
+            source,
+            strides=_strides(stride),
+            duration_s=duration,
+            log_folder=log_dir,
+            expected=None if old is None else old.setup,
+            on_progress=advance,
+        )
+    for path, text in ((json, report.model_dump_json(indent=2) + "\n"), (markdown, report.markdown())):
+        if path is not None:
+            with atomic_write(path) as beside:
+                beside.write_text(text, encoding="utf-8")
+    print_lines(report.markdown().splitlines())
+    if old is not None:
+        worse = regressions(old, report)
+        for regression in worse:
+            err.print(f"regression: {regression}", soft_wrap=True, markup=False)
+        if worse:
+            raise typer.Exit(1)
+        out.print(f"no regression beyond noise against {compare}", soft_wrap=True, markup=False)
+
+
+def _strides(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--stride: expected whole numbers such as 1,2,4; found {text!r}.") from None
