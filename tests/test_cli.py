@@ -52,6 +52,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "report",
             "doctor",
             "bench",
+            "verify-device",
         ),
         *("cage init", "cage check", "cage run"),
         "engine diagnose",

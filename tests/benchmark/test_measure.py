@@ -123,7 +123,7 @@ def test_a_stride_saves_inferences_and_not_flow() -> None:
 
 
 def test_a_row_waits_for_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("toolkit.benchmark.measure.FLUSH_S", 0.2)
+    monkeypatch.setattr("toolkit.benchmark.cage.FLUSH_S", 0.2)
     (run,) = measured(duration_s=1.0).runs
     waits, work = run.stages["frame to committed row"], run.stages["frame to row"]
     assert waits.min_ms > work.min_ms

@@ -18,39 +18,32 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from toolkit import __version__
-from toolkit.behaviour_log import LogWriter, Quality, Session
+from toolkit.behaviour_log import LogWriter, Session
+from toolkit.benchmark.cage import FLUSH_S, TimedCage
 from toolkit.benchmark.compare import check_comparable
 from toolkit.benchmark.machine import describe_machine, versions_here
 from toolkit.benchmark.readings import Readings
 from toolkit.benchmark.report import HEADROOM, BenchReport, Setup, StrideRun, Window
-from toolkit.benchmark.source import Images, Source
+from toolkit.benchmark.source import Source
 from toolkit.benchmark.statistics import statistics_of
 from toolkit.benchmark.timed import (
     CAPTURE,
-    FRAME_TO_COMMIT,
-    FRAME_TO_ROW,
-    FUSION,
-    LOG_COMMIT,
     LOG_ROW,
     Stopwatch,
     TimedNetworks,
 )
 from toolkit.bundle import Bundle
 from toolkit.cage.clock import boot_id, read_clock
-from toolkit.cage.config import LogTable
 from toolkit.engine.board import peak_memory_mib
 from toolkit.engine.contract import ClipNetworks
 from toolkit.errors import ConfigError, raise_faults
-from toolkit.frames import NS_PER_S, Frame
-from toolkit.pipeline import Pipeline
+from toolkit.frames import NS_PER_S
 
 WINDOWS = 10
 """Into which a stride's time is cut."""
 
 LEAST_ROWS = 2
 """A window goes on beyond its time until it has so many."""
-
-FLUSH_S = float(LogTable.model_fields["flush_s"].default)
 
 Progress = Callable[[str, int, int, str], None]
 """Told a task, how much is done, of how much, and of what."""
@@ -173,7 +166,7 @@ class _Bench:
         with ExitStack() as stack:
             images = stack.enter_context(closing(self.source.images()))
             log = stack.enter_context(LogWriter(self.folder, f"stride-{stride}", self._session(stride)))
-            cage = _Cage(self, images, log, stride)
+            cage = TimedCage(self.bundle.manifest, self.networks, self.source, images, log, self.watch, stride)
             for _ in range(max(_warm_up_frames(self.bundle), stride)):
                 cage.step()
             cage.commit()
@@ -186,7 +179,7 @@ class _Bench:
             log.close("stopped")
         return _stride_run(stride, self.source.fps, parts)
 
-    def _part(self, cage: _Cage, begin_s: float) -> _Part:
+    def _part(self, cage: TimedCage, begin_s: float) -> _Part:
         frames, busy_ns = cage.frames, cage.busy_ns
         started_s, elapsed_s = time.perf_counter(), 0.0
         while elapsed_s < self.duration_s / WINDOWS or self.watch.count(LOG_ROW) < LEAST_ROWS:
@@ -231,50 +224,6 @@ class _Part:
     window: Window
     durations_ms: dict[str, list[float]]
     busy_s: float
-
-
-class _Cage:
-    """What a daemon does with one frame after another (`toolkit.cage.watch`), timed."""
-
-    def __init__(self, bench: _Bench, images: Images, log: LogWriter, stride: int) -> None:
-        self._watch, self._images, self._log = bench.watch, images, log
-        self._decoded = bench.source.decoded
-        self._fps, self._fusion = bench.source.fps, bench.bundle.manifest.fusion
-        self._pipeline = Pipeline(bench.bundle.manifest, bench.networks, source_fps=self._fps, stride=stride)
-        self._began_ns = time.monotonic_ns()
-        self._committed_ns = time.perf_counter_ns()
-        # When the frame arrived that completed each row since the last commit.
-        self._arrivals_ns: list[int] = []
-        self.frames = 0
-        self.busy_ns = 0
-
-    def step(self) -> None:
-        """Take a frame, and log the rows that it completes."""
-        image = self._watch.call(CAPTURE, lambda: next(self._images)) if self._decoded else next(self._images)
-        arrived_ns = time.perf_counter_ns()
-        time_ns = self._began_ns + round(self.frames * NS_PER_S / self._fps)
-        centres = self._pipeline.push(Frame(self.frames, time_ns, image))
-        for centre in centres:
-            with self._watch.time(FUSION):
-                probabilities = self._fusion.probabilities(centre.logits)
-            with self._watch.time(LOG_ROW):
-                quality = Quality.PADDED if centre.padded else Quality(0)
-                label = int(probabilities.argmax())
-                self._log.row(centre.index, centre.capture_time_ns, probabilities, label, quality)
-            self._watch.add(FRAME_TO_ROW, time.perf_counter_ns() - arrived_ns)
-            self._arrivals_ns.append(arrived_ns)
-        self.frames += 1
-        if arrived_ns - self._committed_ns >= FLUSH_S * NS_PER_S:
-            self.commit()
-        self.busy_ns += time.perf_counter_ns() - arrived_ns
-
-    def commit(self) -> None:
-        """Commit the rows that wait for it."""
-        self._watch.call(LOG_COMMIT, self._log.flush)
-        self._committed_ns = time.perf_counter_ns()
-        for arrived_ns in self._arrivals_ns:
-            self._watch.add(FRAME_TO_COMMIT, self._committed_ns - arrived_ns)
-        self._arrivals_ns.clear()
 
 
 def _stride_run(stride: int, fps: float, parts: Sequence[_Part]) -> StrideRun:

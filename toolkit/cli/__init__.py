@@ -31,6 +31,7 @@ app.command()(recorded.label)
 app.command()(recorded.report)
 app.command()(machine.doctor)
 app.command()(bench.bench)
+app.command("verify-device")(bench.verify_device)
 
 cages = typer.Typer(help="Run one cage: a headless daemon that writes the behaviour log.", no_args_is_help=True)
 cages.command()(cage.init)

@@ -73,6 +73,55 @@ def bench(
         out.print(f"no regression beyond noise against {compare}", soft_wrap=True, markup=False)
 
 
+def verify_device(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("device-report"),
+    engine: EngineOption = "auto",
+    flow: FlowOption = "auto",
+    duration: Annotated[float, typer.Option(help="Seconds for each stride's latency.")] = 10.0,
+    sustained: Annotated[float, typer.Option(help="Seconds of full load that show throttling; 0: none.")] = 60.0,
+) -> None:
+    """Measure on this device all that a machine without it cannot say, and write one report to send back.
+
+    Builds and verifies engines, compares flow on GPU and CPU, measures latency. What is wrong, and what could not be
+    measured, is said and does not stop it; only what is wrong makes it fail. The report names no host and no person.
+
+    Example: [bold]toolkit verify-device bundle[/]
+    """
+    from toolkit.benchmark.device_checks import Device
+    from toolkit.benchmark.device_report import DeviceReport
+    from toolkit.benchmark.device_verification import verify_device
+    from toolkit.bundle import load_bundle
+    from toolkit.files import atomic_write
+    from toolkit.flow.select import FLOW_CHOICES
+
+    loaded = load_bundle(bundle)
+    pages = {folder / "device-report.json": "", folder / "device-report.md": ""}
+
+    def write(report: DeviceReport) -> None:
+        for path, text in zip(pages, (report.model_dump_json(indent=2) + "\n", report.markdown()), strict=True):
+            with atomic_write(path) as beside:
+                beside.write_text(text, encoding="utf-8")
+
+    with progress_bars() as advance:
+        device = Device(
+            loaded,
+            one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+            one_of("--flow", flow, FLOW_CHOICES),
+            short_s=duration,
+            sustained_s=sustained,
+            on_progress=advance,
+        )
+        report = verify_device(device, on_report=write)
+    print_lines(report.markdown().splitlines())
+    for path in pages:
+        out.print(f"report: {path}", soft_wrap=True, markup=False)
+    for figure in report.failed:
+        err.print(f"failed: {figure.check}, {figure.name}: {figure.value}", soft_wrap=True, markup=False)
+    if report.failed:
+        raise typer.Exit(1)
+
+
 def _strides(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

@@ -8,16 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.tiny import write_tiny_bundle
 from tests.test_cli import toolkit
 
 QUICK = ("--stride", "1,2", "--duration", "0.2")
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("torch", reason="needs the train extra to export a bundle")
-    bundle = write_tiny_bundle(tmp_path_factory.mktemp("built") / "tiny").path
+def built(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    bundle = shutil.copytree(exported, tmp_path_factory.mktemp("built") / "tiny")
     assert toolkit("build-engine", str(bundle), "--engine", "onnxruntime").returncode == 0
     return bundle
 
