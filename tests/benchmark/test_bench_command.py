@@ -75,6 +75,15 @@ def test_a_mistake_is_one_message(built: Path, tmp_path: Path, arguments: tuple[
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_one_message(built: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = bench(built, "--stride", "1", "--duration", "0.1", "--json", "file/bench.json", cwd=tmp_path)
+    assert result.returncode == 1
+    assert "file/bench.json: cannot be written" in result.stderr
+    assert "| engine rgb |" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
 def test_a_bundle_without_engines_says_what_to_do(built: Path, tmp_path: Path) -> None:
     alone = shutil.copytree(built, tmp_path / "alone")
     result = toolkit("bench", str(alone), "--engine", "onnxruntime", cwd=tmp_path)

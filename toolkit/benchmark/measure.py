@@ -19,6 +19,7 @@ from pathlib import Path
 
 from toolkit import __version__
 from toolkit.behaviour_log import LogWriter, Session
+from toolkit.behaviour_log.day_file import log_errors
 from toolkit.benchmark.cage import FLUSH_S, TimedCage
 from toolkit.benchmark.compare import check_comparable
 from toolkit.benchmark.machine import describe_machine, versions_here
@@ -94,7 +95,9 @@ def bench(
         setup = _setup(bundle, timed, source, strides)
         if expected is not None:
             check_comparable(expected, setup)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".toolkit-bench-", dir=log_folder)))
+        with log_errors(log_folder or Path(tempfile.gettempdir())):
+            temporary = tempfile.TemporaryDirectory(prefix=".toolkit-bench-", dir=log_folder)
+        folder = Path(stack.enter_context(temporary))
         readings = stack.enter_context(Readings())
         bench = _Bench(bundle, timed, source, watch, readings, duration_s, folder, on_progress)
         runs = tuple(bench.run(stride) for stride in strides)

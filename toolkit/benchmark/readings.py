@@ -1,7 +1,8 @@
-"""Temperature, power, clocks and device memory while something is measured, read once a second."""
+"""Temperature, power, clocks, device memory and load while something is measured, read once a second."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from toolkit.engine.board import ROOT, board_readings
 from toolkit.engine.gpu_probe import GpuProbe
 
 EVERY_S = 1.0
+LOAD = "load average, processes"
 
 
 class Readings:
@@ -36,7 +38,9 @@ class Readings:
         if time.monotonic() < self._due_s:
             return
         self._due_s = time.monotonic() + EVERY_S
-        for name, value in (*board_readings(self._root), *self._gpu.readings()):
+        # With other work on the machine nothing that is measured means much.
+        load = (LOAD, os.getloadavg()[0])
+        for name, value in (*board_readings(self._root), *self._gpu.readings(), load):
             self._values[name].append(value)
         memory_mib = self._gpu.memory_mib()
         if memory_mib is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit.cli.options import EngineOption, FlowOption, one_of, print_lines
-from toolkit.errors import ConfigError
+from toolkit.errors import ConfigError, InputError
 from toolkit.terminal import err, out, print_warning, progress_bars
 
 
@@ -36,7 +36,6 @@ def bench(
     from toolkit.benchmark import bench, open_source, read_bench_report, regressions
     from toolkit.bundle import load_bundle
     from toolkit.engine.networks import open_networks
-    from toolkit.files import atomic_write
     from toolkit.flow.select import FLOW_CHOICES
 
     old = None if compare is None else read_bench_report(compare)
@@ -59,11 +58,10 @@ def bench(
             expected=None if old is None else old.setup,
             on_progress=advance,
         )
+    print_lines(report.markdown().splitlines())
     for path, text in ((json, report.model_dump_json(indent=2) + "\n"), (markdown, report.markdown())):
         if path is not None:
-            with atomic_write(path) as beside:
-                beside.write_text(text, encoding="utf-8")
-    print_lines(report.markdown().splitlines())
+            _write(path, text)
     if old is not None:
         worse = regressions(old, report)
         for regression in worse:
@@ -92,16 +90,14 @@ def verify_device(
     from toolkit.benchmark.device_report import DeviceReport
     from toolkit.benchmark.device_verification import verify_device
     from toolkit.bundle import load_bundle
-    from toolkit.files import atomic_write
     from toolkit.flow.select import FLOW_CHOICES
 
     loaded = load_bundle(bundle)
-    pages = {folder / "device-report.json": "", folder / "device-report.md": ""}
+    data, page = folder / "device-report.json", folder / "device-report.md"
 
     def write(report: DeviceReport) -> None:
-        for path, text in zip(pages, (report.model_dump_json(indent=2) + "\n", report.markdown()), strict=True):
-            with atomic_write(path) as beside:
-                beside.write_text(text, encoding="utf-8")
+        _write(data, report.model_dump_json(indent=2) + "\n")
+        _write(page, report.markdown())
 
     with progress_bars() as advance:
         device = Device(
@@ -114,12 +110,23 @@ def verify_device(
         )
         report = verify_device(device, on_report=write)
     print_lines(report.markdown().splitlines())
-    for path in pages:
-        out.print(f"report: {path}", soft_wrap=True, markup=False)
+    print_lines([f"report, to be sent back: {page} and {data}"])
     for figure in report.failed:
         err.print(f"failed: {figure.check}, {figure.name}: {figure.value}", soft_wrap=True, markup=False)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    from toolkit.files import atomic_write
+
+    try:
+        with atomic_write(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}). Free space, or choose another place."
+        ) from error
 
 
 def _strides(text: str) -> tuple[int, ...]:
