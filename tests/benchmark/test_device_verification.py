@@ -73,6 +73,7 @@ def test_a_whole_run_without_a_gpu(bundle: Bundle) -> None:
     latency = by_name(report.figures, "latency")
     assert re.match(r"[\d.]+ times real time, \d+ cages, frame to row ", latency["stride 8"].value)
     assert set(report.benchmarks) == {"short", "sustained"}
+    assert by_name(report.figures, "latency")["device memory"].value == "no GPU"
     # From the start there was a report, and each one says what was not reached.
     assert [part.finished for part in told] == [*[False] * (len(told) - 1), True]
     assert {figure.value for figure in told[0].figures} == {"the run ended before"}

@@ -21,6 +21,7 @@ from toolkit.benchmark.timed import FRAME_TO_COMMIT, FRAME_TO_ROW, LOG_COMMIT
 from toolkit.bundle import Bundle
 from toolkit.engine.build import build_engines
 from toolkit.engine.contract import ClipNetworks
+from toolkit.engine.gpu_probe import GpuProbe
 from toolkit.engine.host import HostNetworks
 from toolkit.engine.networks import open_networks
 from toolkit.engine.select import EngineChoice, choose_engine, open_backends
@@ -74,7 +75,7 @@ def checks_of(bundle: Bundle) -> tuple[Check, ...]:
         Check("device-resident runtime", ("logits against the host's",), _resident),
         Check("flow on the CPU", CPU_FLOW_FIGURES, lambda _device: cpu_flow()),
         Check("flow on the GPU", CUDA_FLOW_FIGURES, lambda _device: cuda_flow()),
-        Check("latency", (*(f"stride {s}" for s in STRIDES), "commit of the log", "memory"), _latency),
+        Check("latency", (*(f"stride {s}" for s in STRIDES), "commit of the log", "memory", "device memory"), _latency),
         Check("sustained", ("speed", "frame to row", "temperature", "power", "clocks"), _sustained),
     )
 
@@ -150,7 +151,10 @@ def _golden_logits(bundle: Bundle, networks: ClipNetworks) -> NDArray[np.float32
 
 
 def _latency(device: Device) -> Figures:
-    report = _benchmark(device, "short", STRIDES, device.short_s)
+    with GpuProbe() as gpu:
+        before_mib = gpu.memory_mib()
+        report = _benchmark(device, "short", STRIDES, device.short_s)
+        after_mib = gpu.memory_mib()
     for run in report.runs:
         work, committed = run.stages[FRAME_TO_ROW], run.stages.get(FRAME_TO_COMMIT)
         figures = [
@@ -165,8 +169,14 @@ def _latency(device: Device) -> Figures:
         slowest = max(figures.max_ms for figures in commits)
         median = float(np.median([figures.median_ms for figures in commits]))
         yield "commit of the log", f"{milliseconds(median)} ms, slowest {milliseconds(slowest)} ms"
-    memory = {"host": report.peak_host_mib, "device": report.peak_device_mib}
-    yield "memory", ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items() if mib is not None)
+    peak_mib = report.peak_host_mib
+    yield "memory", NotHere("this system does not tell") if peak_mib is None else f"{peak_mib:.0f} MiB at most"
+    if before_mib is None or after_mib is None or report.peak_device_mib is None:
+        yield "device memory", NotHere("no GPU")
+    else:
+        # What stays taken after the networks were left would be a leak.
+        used = f"{before_mib:.0f} MiB before, {report.peak_device_mib:.0f} MiB at most, {after_mib:.0f} MiB after"
+        yield "device memory", f"{used} (all processes)"
 
 
 def _sustained(device: Device) -> Figures:

@@ -60,6 +60,8 @@ class DeviceReport(BaseModel):
     facts: dict[str, str]
     """What `toolkit doctor` finds."""
     figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+    """What opening networks and flow warned of."""
     benchmarks: dict[str, BenchReport]
     """Whole benchmarks, by name."""
 
@@ -85,6 +87,7 @@ class DeviceReport(BaseModel):
         ]
         if not self.finished:
             lines.append("- **unfinished**: something ended the process midway")
+        lines += [f"- note: {note}" for note in self.notes]
         for check in dict.fromkeys(figure.check for figure in self.figures):
             rows = [(f.name, _cell(f)) for f in self.figures if f.check == check]
             lines += ["", f"## {check[0].upper()}{check[1:]}", "", *table(("figure", "value"), rows)]

@@ -51,6 +51,7 @@ def verify_device(device: Device, *, on_report: Callable[[DeviceReport], None]) 
                 figure.model_copy(update={"value": without_names(figure.value, folders)})
                 for figure in (*figures, *waiting)
             ),
+            notes=tuple(dict.fromkeys(without_names(note, folders) for note in device.notes)),
             benchmarks=dict(device.benchmarks),
         )
 

@@ -76,8 +76,8 @@ def verify_device(
     folder: Annotated[Path, typer.Option("--out", help="Folder of the report.")] = Path("device-report"),
     engine: EngineOption = "auto",
     flow: FlowOption = "auto",
-    duration: Annotated[float, typer.Option(help="Seconds for each stride's latency.")] = 10.0,
-    sustained: Annotated[float, typer.Option(help="Seconds of full load that show throttling; 0: none.")] = 60.0,
+    duration: Annotated[float, typer.Option(min=0.1, help="Seconds for each stride's latency.")] = 10.0,
+    sustained: Annotated[float, typer.Option(min=0, help="Seconds of full load that show throttling; 0: none.")] = 60.0,
 ) -> None:
     """Measure on this device all that a machine without it cannot say, and write one report to send back.
 
