@@ -23,6 +23,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
         (None, "cannot be read .*Expected a file of `toolkit bench --json`"),
         ("{", "not a report of `toolkit bench --json`"),
         ("{}", "not a report.*created_utc"),
+        ('{"schema_version": 2}', "not a report.*schema_version: Input should be 1"),
     ],
 )
 def test_what_is_no_report_is_refused(tmp_path: Path, content: str | None, words: str) -> None:

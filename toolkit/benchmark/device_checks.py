@@ -75,7 +75,11 @@ def checks_of(bundle: Bundle) -> tuple[Check, ...]:
         Check("device-resident runtime", ("logits against the host's",), _resident),
         Check("flow on the CPU", CPU_FLOW_FIGURES, lambda _device: cpu_flow()),
         Check("flow on the GPU", CUDA_FLOW_FIGURES, lambda _device: cuda_flow()),
-        Check("latency", (*(f"stride {s}" for s in STRIDES), "commit of the log", "memory", "device memory"), _latency),
+        Check(
+            "latency",
+            ("loading the engines", *(f"stride {s}" for s in STRIDES), "commit of the log", "memory", "device memory"),
+            _latency,
+        ),
         Check("sustained", ("speed", "frame to row", "temperature", "power", "clocks"), _sustained),
     )
 
@@ -155,6 +159,7 @@ def _latency(device: Device) -> Figures:
         before_mib = gpu.memory_mib()
         report = _benchmark(device, "short", STRIDES, device.short_s)
         after_mib = gpu.memory_mib()
+    yield "loading the engines", f"{report.open_s:.2f} s"
     for run in report.runs:
         work, committed = run.stages[FRAME_TO_ROW], run.stages.get(FRAME_TO_COMMIT)
         figures = [

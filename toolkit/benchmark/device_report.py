@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from toolkit.benchmark.report import BenchReport, Machine, machine_line, table
 
-SCHEMA_VERSION = 1
-
 Status = Literal["measured", "failed", "not measured"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -49,7 +47,7 @@ class DeviceReport(BaseModel):
 
     model_config = _STRICT
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     created_utc: str
     finished: bool
     """False if something ended the process midway."""

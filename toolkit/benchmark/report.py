@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from toolkit.benchmark.statistics import STATISTICS, Statistics
 from toolkit.errors import InputError
-
-SCHEMA_VERSION = 1
 
 HEADROOM = 0.2
 """Share of the time that is left free when cages are counted: for bursts, and whatever else the machine does."""
@@ -102,7 +101,7 @@ class BenchReport(BaseModel):
 
     model_config = _STRICT
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     created_utc: str
     setup: Setup
     versions: dict[str, str]
@@ -153,7 +152,7 @@ def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 
 def milliseconds(value: float) -> str:
-    """Return a duration with three significant digits and no exponent."""
+    """Return a duration, ms, with as many digits as mean something."""
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 1000 else f"{value:.0f}"
 
 
