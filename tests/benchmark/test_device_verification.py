@@ -99,7 +99,7 @@ def test_it_goes_on_after_an_engine_that_fails(bundle: Bundle, no_doctor: None) 
     assert engines["parity of rgb with the float32 graph"].status == "failed"
     assert "golden sample" in engines["parity of rgb with the float32 graph"].value
     assert engines["fused labels"].value == "what comes before it failed"
-    assert by_name(report.figures, "latency")["stride 1"].status == "failed"
+    assert by_name(report.figures, "latency")["loading the engines"].status == "failed"
     assert by_name(report.figures, "flow on the CPU")["a pair, paper"].status == "measured"
     assert report.finished
     assert report.facts == {"cameras": "present", "GPU": "none"}
