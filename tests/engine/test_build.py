@@ -58,14 +58,6 @@ def test_engines_are_built_verified_and_opened_on_a_cpu(bundle: Bundle) -> None:
         np.testing.assert_allclose(logits, golden.logits[stream], atol=1e-5)
 
 
-def test_auto_falls_back_to_onnxruntime_and_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
-    (rgb, _) = build_engines(bundle)
-    assert rgb.sidecar.identity.runtime == "onnxruntime"
-    assert "TensorRT cannot run here" in rgb.reason
-    assert set(open_backends(bundle)) == {"rgb", "flow"}
-
-
 def test_tensorrt_without_a_gpu_says_what_is_missing(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
     with pytest.raises(MissingDependency, match="pip install"):

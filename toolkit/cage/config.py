@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
+from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
 from toolkit.flow import FlowChoice
@@ -93,12 +94,12 @@ class EngineTable(BaseModel):
 
     model_config = _STRICT
 
-    kind: Literal["auto", "tensorrt", "onnxruntime"] = "auto"
-    """Engine: "auto" takes TensorRT where it can run, else ONNX Runtime."""
+    kind: EngineChoice = "auto"
+    """Engine: "auto" takes "tensorrt" where it can run, else the faster of "openvino" and "onnxruntime" here."""
     stale: Literal["rebuild", "refuse"] = "rebuild"
     """What is done at the start about an engine that is missing, or not of this bundle, version and device."""
     threads: int = Field(default=0, ge=0, le=256)
-    """Threads of ONNX Runtime; 0: one per physical core."""
+    """Threads of an inference on the CPU; 0: one per physical core."""
     flow: FlowChoice = "auto"
     """Flow: "auto" takes CUDA where it can run, else our CPU code ("cpu"), else OpenCV's ("opencv")."""
     flow_threads: int = Field(default=0, ge=0, le=256)

@@ -33,18 +33,19 @@ def build_engine(
 ) -> None:
     """Build this machine's engines beside the bundle and verify them on its golden sample.
 
-    With TensorRT and a GPU: strongly typed FP16 engines. Without: ONNX Runtime on the CPU.
+    With TensorRT and a GPU: strongly typed FP16 engines. Without: OpenVINO or ONNX Runtime on the CPU.
 
     Example: [bold]toolkit build-engine bundle[/]
     """
     from toolkit.bundle import load_bundle
     from toolkit.engine.build import build_engines
+    from toolkit.engine.select import ENGINE_CHOICES
     from toolkit.engine.validation import Validation
 
     with progress_bars() as advance:
         built = build_engines(
             load_bundle(bundle),
-            engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+            engine=one_of("--engine", engine, ENGINE_CHOICES),
             precision=one_of("--precision", precision, ("fp16", "fp32")),
             max_batch=max_batch,
             workspace_bytes=workspace_mib << 20,

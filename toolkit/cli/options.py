@@ -16,7 +16,7 @@ Store = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 BundlePath = Annotated[Path, typer.Option("--bundle", help="Bundle folder.")]
-EngineOption = Annotated[str, typer.Option("--engine", help="auto, tensorrt or onnxruntime.")]
+EngineOption = Annotated[str, typer.Option("--engine", help="auto, tensorrt, openvino or onnxruntime.")]
 FlowOption = Annotated[str, typer.Option("--flow", help="What computes flow: auto, cuda, cpu or opencv.")]
 
 

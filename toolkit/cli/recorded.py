@@ -25,6 +25,7 @@ def label(
     """
     from toolkit.bundle import load_bundle
     from toolkit.engine.networks import open_networks
+    from toolkit.engine.select import ENGINE_CHOICES
     from toolkit.flow.select import FLOW_CHOICES
     from toolkit.frames import count_frames
     from toolkit.labelling import label_video
@@ -32,7 +33,7 @@ def label(
     loaded = load_bundle(bundle)
     networks = open_networks(
         loaded,
-        engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+        engine=one_of("--engine", engine, ENGINE_CHOICES),
         flow=one_of("--flow", flow, FLOW_CHOICES),
         warn=print_warning,
     )

@@ -19,8 +19,15 @@ from toolkit.bundle import Bundle
 from toolkit.engine.builder import DEFAULT_WORKSPACE_BYTES, build_plan
 from toolkit.engine.contract import Backend
 from toolkit.engine.lock import build_lock
-from toolkit.engine.onnxruntime import OnnxRuntimeBackend
-from toolkit.engine.select import EngineChoice, EngineName, choose_engine, identity_here, stale_engines
+from toolkit.engine.select import (
+    CpuEngineName,
+    EngineChoice,
+    EngineName,
+    choose_engine,
+    cpu_backend,
+    identity_here,
+    stale_engines,
+)
 from toolkit.engine.sidecar import EngineIdentity, Precision, Sidecar, engine_set, engines_folder, read_sidecar
 from toolkit.engine.tensorrt import TensorRtBackend
 from toolkit.engine.tensorrt_api import TensorRt, import_tensorrt
@@ -52,7 +59,7 @@ class BuiltEngine:
 
     stream: Stream
     path: Path
-    """The plan, or the bundle's graph that ONNX Runtime runs."""
+    """The plan, or the bundle's graph that the CPU runs."""
     sidecar: Sidecar
     reason: str
     """Why this kind of engine was built, in one sentence."""
@@ -78,9 +85,10 @@ def build_engines(
     Parameters
     ----------
     engine
-        ``auto`` takes TensorRT where it can run, else ONNX Runtime, which needs no building, only verification.
+        ``auto`` takes TensorRT where it can run, else the fastest on the CPU, which needs no building, only
+        verification.
     precision
-        Of TensorRT engines; ONNX Runtime on a CPU always runs float32.
+        Of TensorRT engines; a CPU always runs float32.
     max_batch
         Most clips in one inference of a TensorRT engine.
     target
@@ -102,7 +110,7 @@ def build_engines(
     DatasetError, AnnotationError, VideoError
         If the data set to validate on cannot be read.
     MissingDependency
-        If ``tensorrt`` is demanded and it, or PyCUDA, is not installed.
+        If an engine is demanded that, or PyCUDA for ``tensorrt``, is not installed.
     """
     if max_batch < 1:
         raise EngineError(f"max_batch must be at least 1, found {max_batch}.")
@@ -121,8 +129,8 @@ def build_engines(
                 asked = max_batch if chosen == "tensorrt" else None
                 if all(_is_as_asked(engine.sidecar, began, asked, validation) for engine in installed):
                     return installed
-            if chosen == "onnxruntime":
-                return _verify_onnxruntime(bundle, reason, validation, report)
+            if chosen != "tensorrt":
+                return _verify_on_cpu(bundle, chosen, reason, validation, report)
             return _build_and_verify(bundle, reason, precision, max_batch, workspace_bytes, validation, report)
     except OSError as error:
         raise EngineError(
@@ -132,8 +140,8 @@ def build_engines(
 
 
 def _check_target(target: str, engine: EngineChoice, validation: Validation | None) -> None:
-    if engine == "onnxruntime":
-        raise EngineError(f"ONNX Runtime builds nothing for {target}: choose the engine tensorrt, or no target.")
+    if engine not in ("auto", "tensorrt"):
+        raise EngineError(f"{engine} builds nothing for {target}: choose the engine tensorrt, or no target.")
     if validation is not None:
         raise EngineError(f"an engine for {target} cannot run here, so it cannot be validated: leave out one of them.")
 
@@ -159,17 +167,17 @@ def _is_as_asked(sidecar: Sidecar, began: datetime, max_batch: int | None, valid
     return new and sidecar.max_batch == max_batch and (validation is None or validated)
 
 
-def _verify_onnxruntime(
-    bundle: Bundle, reason: str, validation: Validation | None, report: Report
+def _verify_on_cpu(
+    bundle: Bundle, engine: CpuEngineName, reason: str, validation: Validation | None, report: Report
 ) -> list[BuiltEngine]:
     streams = bundle.manifest.streams
-    folder = engine_set(bundle, "onnxruntime", "fp32")
+    folder = engine_set(bundle, engine, "fp32")
     with atomic_directory(folder, overwrite=True) as staging:
-        backends = {stream: OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32")) for stream in streams}
+        backends = {stream: cpu_backend(engine, bundle.onnx_path(stream, "fp32")) for stream in streams}
         parity = _verify(bundle, backends, validation, report)
         built = []
         for stream in streams:
-            identity = identity_here(bundle, stream, "onnxruntime", "fp32")
+            identity = identity_here(bundle, stream, engine, "fp32")
             sidecar = _sidecar(bundle, stream, identity, max_batch=None, plan=None, build_s=0.0, parity=parity)
             _write(staging, sidecar)
             built.append(BuiltEngine(stream, bundle.onnx_path(stream, "fp32"), sidecar, reason))

@@ -29,9 +29,9 @@ def open_networks(
     Parameters
     ----------
     engine
-        ``auto`` takes TensorRT where it can run, else ONNX Runtime.
+        ``auto`` takes TensorRT where it can run, else the fastest on the CPU.
     threads
-        Of ONNX Runtime, per inference; 0 takes one per physical core.
+        Of an inference on the CPU; 0 takes one per physical core.
     flow
         What computes flow.
     warn

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import platform
+from pathlib import Path
+from typing import Literal, get_args
 
 from toolkit.bundle import Bundle
 from toolkit.engine.contract import Backend
 from toolkit.engine.device import cpu_name, find_gpu
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend, onnxruntime_version
+from toolkit.engine.openvino import OpenVinoBackend, import_openvino, openvino_version
 from toolkit.engine.sidecar import (
     EngineIdentity,
     Precision,
@@ -20,12 +23,14 @@ from toolkit.engine.sidecar import (
 )
 from toolkit.engine.tensorrt import TensorRtBackend
 from toolkit.engine.tensorrt_api import import_tensorrt
-from toolkit.errors import EngineError, EngineMismatch, ToolkitError
+from toolkit.errors import EngineError, EngineMismatch, MissingDependency, ToolkitError
 from toolkit.files import sha256_of_file
 from toolkit.preprocess import Stream
 
-EngineChoice = Literal["auto", "tensorrt", "onnxruntime"]
-EngineName = Literal["tensorrt", "onnxruntime"]
+EngineChoice = Literal["auto", "tensorrt", "openvino", "onnxruntime"]
+EngineName = Literal["tensorrt", "openvino", "onnxruntime"]
+CpuEngineName = Literal["openvino", "onnxruntime"]
+ENGINE_CHOICES: tuple[str, ...] = get_args(EngineChoice)
 
 
 def choose_engine(engine: EngineChoice) -> tuple[EngineName, str]:
@@ -34,30 +39,52 @@ def choose_engine(engine: EngineChoice) -> tuple[EngineName, str]:
     Raises
     ------
     EngineError, MissingDependency
-        If ``tensorrt`` is demanded and this machine cannot run it.
+        If an engine is demanded that this machine cannot run.
     """
     if engine == "onnxruntime":
         return "onnxruntime", "ONNX Runtime was asked for"
+    if engine == "openvino":
+        import_openvino()
+        return "openvino", "OpenVINO was asked for"
     try:
         api, gpu = import_tensorrt(), find_gpu()
     except ToolkitError as error:
         if engine == "tensorrt":
             raise
-        return "onnxruntime", f"TensorRT cannot run here: {error}"
+        cpu_engine, reason = _fastest_on_cpu()
+        return cpu_engine, f"{reason}; TensorRT cannot run here: {error}"
     return "tensorrt", f"{api.runtime} {api.version} on {gpu.name}"
+
+
+def _fastest_on_cpu() -> tuple[CpuEngineName, str]:
+    machine = platform.machine()
+    if machine != "x86_64":
+        return "onnxruntime", f"ONNX Runtime on {machine}, where OpenVINO has not been measured"
+    try:
+        import_openvino()
+    except MissingDependency as error:
+        return "onnxruntime", f"ONNX Runtime, for want of the faster OpenVINO: {error}"
+    return "openvino", "OpenVINO, the fastest on this processor"
+
+
+def cpu_backend(engine: CpuEngineName, graph: Path, *, threads: int = 0) -> Backend:
+    """Return the backend, not entered yet, that runs a float32 graph on the CPU."""
+    if engine == "openvino":
+        return OpenVinoBackend(graph, threads=threads)
+    return OnnxRuntimeBackend(graph, threads=threads)
 
 
 def identity_here(bundle: Bundle, stream: Stream, engine: EngineName, precision: Precision) -> EngineIdentity:
     """Return the identity that an engine of this bundle must have to run on this machine.
 
-    ONNX Runtime on a CPU always runs float32.
+    On a CPU it is always float32.
     """
-    if engine == "onnxruntime":
+    if engine != "tensorrt":
         return EngineIdentity(
             bundle_sha256=bundle.sha256,
             onnx_sha256=sha256_of_file(bundle.onnx_path(stream, "fp32")),
-            runtime="onnxruntime",
-            runtime_version=onnxruntime_version(),
+            runtime=engine,
+            runtime_version=openvino_version() if engine == "openvino" else onnxruntime_version(),
             device=cpu_name(),
             compute_capability=None,
             precision="fp32",
@@ -82,11 +109,11 @@ def open_backends(
     Parameters
     ----------
     engine
-        ``auto`` takes TensorRT where it can run, else ONNX Runtime.
+        ``auto`` takes TensorRT where it can run, else the fastest on the CPU.
     precision
         Of TensorRT engines.
     threads
-        Of ONNX Runtime, per inference; 0 takes one per physical core.
+        Of an inference on the CPU; 0 takes one per physical core.
 
     Raises
     ------
@@ -103,10 +130,10 @@ def open_backends(
         if not path.is_file():
             raise _not_built(bundle, stream, here)
         check_identity(path, read_sidecar(path), here, bundle)
-        if chosen == "onnxruntime":
-            backends[stream] = OnnxRuntimeBackend(bundle.onnx_path(stream, "fp32"), threads=threads)
-        else:
+        if chosen == "tensorrt":
             backends[stream] = TensorRtBackend(path.with_suffix(".plan"), precision=precision)
+        else:
+            backends[stream] = cpu_backend(chosen, bundle.onnx_path(stream, "fp32"), threads=threads)
     return backends
 
 

@@ -18,7 +18,7 @@ from toolkit.preprocess import Stream
 
 SCHEMA_VERSION = 1
 
-RuntimeName = Literal["tensorrt", "tensorrt-rtx", "onnxruntime"]
+RuntimeName = Literal["tensorrt", "tensorrt-rtx", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "fp16"]
 
 
@@ -54,7 +54,7 @@ class Sidecar(BaseModel):
     max_batch: int | None = Field(ge=1)
     """Most clips in one inference; None for any number."""
     plan_sha256: str | None
-    """Hash of ``STREAM.plan``; None for ONNX Runtime, which runs the bundle's own graph."""
+    """Hash of ``STREAM.plan``; None on a CPU, which runs the bundle's own graph."""
     build_s: float = Field(ge=0)
     """Time that building took, s."""
     built_utc: str
