@@ -36,6 +36,7 @@ def bench(
     from toolkit.benchmark import bench, open_source, read_bench_report, regressions
     from toolkit.bundle import load_bundle
     from toolkit.engine.networks import open_networks
+    from toolkit.engine.select import ENGINE_CHOICES
     from toolkit.flow.select import FLOW_CHOICES
 
     old = None if compare is None else read_bench_report(compare)
@@ -43,7 +44,7 @@ def bench(
     source = open_source(loaded, video)
     networks = open_networks(
         loaded,
-        engine=one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+        engine=one_of("--engine", engine, ENGINE_CHOICES),
         flow=one_of("--flow", flow, FLOW_CHOICES),
         warn=print_warning,
     )
@@ -90,6 +91,7 @@ def verify_device(
     from toolkit.benchmark.device_report import DeviceReport
     from toolkit.benchmark.device_verification import verify_device
     from toolkit.bundle import load_bundle
+    from toolkit.engine.select import ENGINE_CHOICES
     from toolkit.flow.select import FLOW_CHOICES
 
     loaded = load_bundle(bundle)
@@ -102,7 +104,7 @@ def verify_device(
     with progress_bars() as advance:
         device = Device(
             loaded,
-            one_of("--engine", engine, ("auto", "tensorrt", "onnxruntime")),
+            one_of("--engine", engine, ENGINE_CHOICES),
             one_of("--flow", flow, FLOW_CHOICES),
             short_s=duration,
             sustained_s=sustained,

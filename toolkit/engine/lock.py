@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from toolkit.files import sole_process
 
 LOCK = ".lock"
-
-_POLL_S = 0.2
 
 
 @contextmanager
@@ -26,8 +21,7 @@ def build_lock(folder: Path, on_wait: Callable[[str, float], None]) -> Iterator[
     folder
         ``BUNDLE.engines``; made where it is absent.
     on_wait
-        Called five times a second while another process holds the lock, with that process's description and the
-        time waited, s. What it raises ends the waiting.
+        See `sole_process`.
 
     Yields
     ------
@@ -39,38 +33,9 @@ def build_lock(folder: Path, on_wait: Callable[[str, float], None]) -> Iterator[
     OSError
         If the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
-        before = _acquire(file, on_wait)
-        _describe(file, f"process {os.getpid()} on {socket.gethostname()}")
-        try:
-            _remove_leftovers(folder)
-            yield before
-        finally:
-            _describe(file, "")
-
-
-def _acquire(file: IO[str], on_wait: Callable[[str, float], None]) -> str | None:
-    started_s = time.monotonic()
-    holder: str | None = None
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            # Empty for an instant after the other took the lock.
-            holder = file.read() or holder or "another process"
-            on_wait(holder, time.monotonic() - started_s)
-            time.sleep(_POLL_S)
-        else:
-            return holder
-
-
-def _describe(file: IO[str], holder: str) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(holder)
-    file.flush()
+    with sole_process(folder / LOCK, on_wait) as before:
+        _remove_leftovers(folder)
+        yield before
 
 
 def _remove_leftovers(folder: Path) -> None:
