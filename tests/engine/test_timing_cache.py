@@ -60,7 +60,7 @@ def test_timings_are_read_back(tmp_path: Path) -> None:
     first, warnings = loaded(path)
     assert (first.cache.content, warnings) == (b"", [])
     first.cache.content = b"timings of 58 kernels"
-    save_timings(first, path)
+    save_timings(first, path, pytest.fail)
     assert [file.name for file in tmp_path.iterdir()] == ["timings.cache"]
     second, warnings = loaded(path)
     assert (second.cache.content, warnings) == (b"timings of 58 kernels", [])
@@ -84,13 +84,23 @@ def test_a_file_that_cannot_be_used_is_ignored_with_a_word(tmp_path: Path, chang
     path = tmp_path / "timings.cache"
     first, _ = loaded(path)
     first.cache.content = b"timings of 58 kernels"
-    save_timings(first, path)
+    save_timings(first, path, pytest.fail)
     path.write_bytes(change(path.read_bytes()))
     second, warnings = loaded(path)
     assert second.cache.content == b""
     assert len(warnings) == 1
     assert str(path) in warnings[0]
     assert words in warnings[0]
+
+
+def test_a_place_that_cannot_be_used_costs_time_and_no_build(tmp_path: Path) -> None:
+    path = tmp_path / "timings.cache"
+    path.mkdir()
+    config, warnings = loaded(path)
+    assert config.cache.content == b""
+    save_timings(config, path, warnings.append)
+    assert ["cannot be read" in warnings[0], "cannot be written" in warnings[1]] == [True, True]
+    assert [file.name for file in tmp_path.iterdir()] == ["timings.cache"]
 
 
 def test_a_name_for_every_runtime_version_device_and_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def build_plan(
         raise_faults(EngineError, f"{onnx}: {api.runtime} {api.version} cannot build an engine", reasons)
         return parsed.shape
     if timing_cache is not None:
-        save_timings(config, timing_cache)
+        save_timings(config, timing_cache, warn)
     with atomic_write(plan) as beside:
         beside.write_bytes(serialized)
     return parsed.shape

@@ -41,13 +41,7 @@ def load_timings(config: tensorrt.IBuilderConfig, path: Path, warn: Callable[[st
 
     A file that cannot be used is told to `warn` and replaced by `save_timings`: it can only cost time.
     """
-    stored = b""
-    if path.is_file():
-        content = path.read_bytes()
-        digest, stored = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if hashlib.sha256(stored).digest() != digest:
-            warn(f"{path}: the timing cache is damaged and ignored; this build takes longer and writes a new one.")
-            stored = b""
+    stored = _read(path, warn)
     cache = create_timing_cache(config, stored)
     if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
         return
@@ -57,11 +51,31 @@ def load_timings(config: tensorrt.IBuilderConfig, path: Path, warn: Callable[[st
             config.set_timing_cache(empty, ignore_mismatch=False)
 
 
-def save_timings(config: tensorrt.IBuilderConfig, path: Path) -> None:
-    """Write what the build measured to `path`, whole or not at all."""
+def save_timings(config: tensorrt.IBuilderConfig, path: Path, warn: Callable[[str], None]) -> None:
+    """Write what the build measured to `path`, whole or not at all; if it cannot be written, `warn` is told."""
     cache = timing_cache_of(config)
     if cache is None:
         return
     content = bytes(cache.serialize())
-    with atomic_write(path) as beside:
-        beside.write_bytes(hashlib.sha256(content).digest() + content)
+    try:
+        with atomic_write(path) as beside:
+            beside.write_bytes(hashlib.sha256(content).digest() + content)
+    except OSError as error:
+        warn(
+            f"{path}: the timing cache cannot be written ({error.strerror}); the next build takes as long as this one."
+        )
+
+
+def _read(path: Path, warn: Callable[[str], None]) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        warn(f"{path}: the timing cache cannot be read ({error.strerror}); this build takes longer.")
+        return b""
+    digest, stored = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if hashlib.sha256(stored).digest() == digest:
+        return stored
+    warn(f"{path}: the timing cache is damaged and ignored; this build takes longer and writes a new one.")
+    return b""
