@@ -259,7 +259,7 @@ def test_an_unknown_target_names_the_known(bundle: Bundle) -> None:
 
 
 def test_onnxruntime_has_no_target(bundle: Bundle) -> None:
-    with pytest.raises(EngineError, match="ONNX Runtime builds nothing for sm86"):
+    with pytest.raises(EngineError, match="onnxruntime builds nothing for sm86"):
         build_engines(bundle, engine="onnxruntime", target=TARGET)
 
 

@@ -224,10 +224,10 @@ def test_an_engine_that_behaves_otherwise_is_not_installed(
     for video, part in (("a.mp4", labels[:27]), ("b.mp4", labels[27:])):
         rows += [f"{video},{CENTRES[0] + place},{CENTRES[0] + place + 1},{name}" for place, name in enumerate(part)]
     (dataset / "annotations.csv").write_text("\n".join(rows) + "\n")
-    monkeypatch.setattr("toolkit.engine.build.OnnxRuntimeBackend", Lively)
+    monkeypatch.setattr("toolkit.engine.select.OnnxRuntimeBackend", Lively)
     build_engines(lax, engine="onnxruntime", validation=Validation(dataset))
     before = (engines_folder(lax) / "onnxruntime-fp32" / "rgb.json").read_bytes()
-    monkeypatch.setattr("toolkit.engine.build.OnnxRuntimeBackend", Opposite)
+    monkeypatch.setattr("toolkit.engine.select.OnnxRuntimeBackend", Opposite)
     with pytest.raises(EngineError) as info:
         build_engines(lax, engine="onnxruntime", validation=Validation(dataset))
     message = str(info.value)
