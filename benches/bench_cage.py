@@ -150,7 +150,7 @@ def naive_window(video: Path, spec: Manifest, backends: Mapping[Stream, Backend]
 
 
 @pytest.mark.benchmark(
-    group=f"cage, stride 1, {NAIVE_FRAMES} windows of 320 x 240, real flow; the peer redoes every window"
+    group=f"cage, stride 1, {NAIVE_FRAMES} windows of 320 x 240, one thread, real flow; naive: every window anew"
 )
 @pytest.mark.parametrize("network", ["free, I3D's sizes", "r2plus1d-small"])
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -192,7 +192,7 @@ def networks_of(network: str, spec: Manifest, folder: Path) -> dict[Stream, Back
         torch.manual_seed(0)
         graph = folder / f"{stream.stream}.onnx"
         export_onnx(build_network(network, channels=stream.channels, classes=8).eval(), stream, 16, graph)
-        backends[stream.stream] = OnnxRuntimeBackend(graph)
+        backends[stream.stream] = OnnxRuntimeBackend(graph, threads=1)
     return backends
 
 
