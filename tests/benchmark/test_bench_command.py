@@ -63,11 +63,11 @@ def scaled(report: dict[str, object], factor: float) -> dict[str, object]:
         (("--duration", "-1"), "--duration: expected seconds above 0"),
         (("--video", "absent.mp4"), "absent.mp4: no such video file"),
         (("--compare", "absent.json"), "absent.json: cannot be read"),
-        (("--engine", "magic"), "--engine: expected auto, tensorrt, onnxruntime"),
+        (("--engine", "magic"), "--engine: expected auto, tensorrt, openvino, onnxruntime"),
     ],
 )
 def test_a_mistake_is_one_message(built: Path, tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    result = toolkit("bench", str(built), "--flow", "opencv", *arguments, cwd=tmp_path)
+    result = bench(built, *arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith("error: ")
     assert words in result.stderr

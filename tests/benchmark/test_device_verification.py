@@ -70,6 +70,7 @@ def test_a_whole_run_without_a_gpu(bundle: Bundle) -> None:
     gpu = by_name(report.figures, "flow on the GPU")
     assert {figure.status for figure in gpu.values()} <= {"measured", "not measured"}
     assert all(figure.value for figure in report.figures)
+    assert " ms (median of 5; onnxruntime-" in by_name(report.figures, "a clip on the CPU")["onnxruntime, rgb"].value
     latency = by_name(report.figures, "latency")
     assert re.match(r"[\d.]+ times real time, \d+ cages, frame to row ", latency["stride 8"].value)
     assert set(report.benchmarks) == {"short", "sustained"}

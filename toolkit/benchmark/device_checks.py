@@ -6,8 +6,10 @@ something wrong raises its error, which becomes the figure that was due.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +22,21 @@ from toolkit.benchmark.source import open_source
 from toolkit.benchmark.timed import FRAME_TO_COMMIT, FRAME_TO_ROW, LOG_COMMIT
 from toolkit.bundle import Bundle
 from toolkit.engine.build import build_engines
-from toolkit.engine.contract import ClipNetworks
+from toolkit.engine.contract import Backend, ClipNetworks
 from toolkit.engine.gpu_probe import GpuProbe
 from toolkit.engine.host import HostNetworks
 from toolkit.engine.networks import open_networks
-from toolkit.engine.select import EngineChoice, choose_engine, open_backends
+from toolkit.engine.select import CpuEngineName, EngineChoice, choose_engine, cpu_backend, open_backends
 from toolkit.engine.sidecar import Sidecar
-from toolkit.errors import EngineError
+from toolkit.errors import EngineError, MissingDependency
 from toolkit.flow import FlowChoice, open_flow
 from toolkit.frames import NS_PER_S, Frame
 from toolkit.pipeline import Pipeline
 
 STRIDES = (1, 2, 4, 8)
+CPU_ENGINES: tuple[CpuEngineName, ...] = get_args(CpuEngineName)
+CLIPS = 5
+"""Inferences that are timed, after one that is not."""
 
 
 @dataclass
@@ -69,10 +74,12 @@ def checks_of(bundle: Bundle) -> tuple[Check, ...]:
     """Return every check of a bundle, in the order in which they are run."""
     streams = bundle.manifest.streams
     built = tuple(f"TensorRT build of {stream}" for stream in streams)
+    on_cpu = tuple(f"{engine}, {stream}" for engine in CPU_ENGINES for stream in streams)
     parity = tuple(f"parity of {stream} with the float32 graph" for stream in streams)
     return (
         Check("engines", ("runtime", *built, *parity, "fused labels", "preprocessing", "flow"), _engines),
         Check("device-resident runtime", ("logits against the host's",), _resident),
+        Check("a clip on the CPU", on_cpu, _cpu_engines),
         Check("flow on the CPU", CPU_FLOW_FIGURES, lambda _device: cpu_flow()),
         Check("flow on the GPU", CUDA_FLOW_FIGURES, lambda _device: cuda_flow()),
         Check(
@@ -118,6 +125,30 @@ def _parity(sidecar: Sidecar) -> Figures:
         flow = parity.flow
         away = f"mean difference {flow.mean_px:.2g} px per frame, largest {flow.max_px:.2g}"
         yield "flow", f"{flow.here} here, {flow.trained} at training, {away}"
+
+
+def _cpu_engines(device: Device) -> Figures:
+    manifest = device.bundle.manifest
+    for engine in CPU_ENGINES:
+        for spec in manifest.inputs:
+            shape = (1, manifest.clip.frames, spec.channels, spec.crop, spec.crop)
+            clip = np.random.default_rng(0).normal(size=shape).astype(np.float32).transpose(0, 2, 1, 3, 4)
+            backend = cpu_backend(engine, device.bundle.onnx_path(spec.stream, "fp32"))
+            try:
+                yield f"{engine}, {spec.stream}", _inference(backend, clip)
+            except MissingDependency as missing:
+                yield f"{engine}, {spec.stream}", NotHere(str(missing))
+
+
+def _inference(backend: Backend, clip: NDArray[np.float32]) -> str:
+    durations_ms = []
+    with backend:
+        backend.infer(clip)
+        for _ in range(CLIPS):
+            begun_s = time.perf_counter()
+            backend.infer(clip)
+            durations_ms.append(1000 * (time.perf_counter() - begun_s))
+        return f"{milliseconds(float(np.median(durations_ms)))} ms (median of {CLIPS}; {backend.identity})"
 
 
 def _resident(device: Device) -> Figures:
