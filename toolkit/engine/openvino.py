@@ -18,8 +18,8 @@ from toolkit.errors import EngineError, MissingDependency
 class OpenVinoBackend:
     """`Backend` by OpenVINO's CPU plugin, in float32 on every processor.
 
-    Compiled for one clip: a known batch is a tenth faster, and on a CPU several clips at once are no faster than one
-    after another, which is how a batch runs.
+    Compiled for one clip: a known batch is a tenth faster, and several clips at once are hardly faster than one after
+    another, which is how a batch runs.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ class OpenVinoBackend:
         logits = np.empty((len(feed), self._shape.classes), dtype=np.float32)
         try:
             for index in range(len(feed)):
+                # The tensor borrows: `feed` must outlive the inference, and does.
                 self._request.set_input_tensor(openvino.Tensor(feed[index : index + 1], shared_memory=True))
                 self._request.infer()
                 logits[index] = self._request.get_output_tensor().data[0]
