@@ -18,7 +18,7 @@ from toolkit.engine.tensorrt_api import (
     create_parser,
     dims_of,
     set_target,
-    shape_of,
+    sizes_of,
 )
 from toolkit.engine.tensors import GraphShape
 from toolkit.engine.timing_cache import load_timings, save_timings
@@ -156,7 +156,7 @@ def _graph_shape(api: TensorRt, network: tensorrt.INetworkDefinition, onnx: Path
     trt = api.module
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    found = [(tensor.name, tensor.dtype, shape_of(tensor)) for tensor in (*inputs, *outputs)]
+    found = [(tensor.name, tensor.dtype, sizes_of(tensor.shape)) for tensor in (*inputs, *outputs)]
     match found:
         case [("clips", clip_type, (_, frames, channels, height, width)), ("logits", logit_type, (_, classes))] if (
             clip_type == logit_type == trt.DataType.FLOAT and min(frames, channels, height, width, classes) > 0

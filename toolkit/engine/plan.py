@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from toolkit.engine.device import find_gpu
-from toolkit.engine.tensorrt_api import create_logger, import_tensorrt
+from toolkit.engine.tensorrt_api import (
+    TensorRt,
+    create_execution,
+    create_logger,
+    create_runtime,
+    import_tensorrt,
+    load_engine,
+    sizes_of,
+)
 from toolkit.engine.tensors import GraphShape
 from toolkit.errors import EngineError
+
+if TYPE_CHECKING:
+    import tensorrt
+
+    from toolkit.engine.tensorrt_api import ErrorLog
 
 
 @dataclass(frozen=True)
@@ -39,17 +52,16 @@ class PlanFile:
             If this TensorRT cannot load it, its tensors are not a bundle's, or the device has no memory for it.
         """
         api = import_tensorrt()
-        trt = api.module
         logger = create_logger(api)
-        runtime = trt.Runtime(logger)
-        engine = runtime.deserialize_cuda_engine(self.path.read_bytes())
+        runtime = create_runtime(api, logger)
+        engine = load_engine(runtime, self.path.read_bytes())
         if engine is None:
             raise EngineError(
                 f"{self.path}: {api.runtime} {api.version} cannot load it "
                 f"({'; '.join(logger.errors) or 'no reason was given'}). Run: toolkit build-engine"
             )
-        shape, max_batch = _engine_shape(trt, engine, self.path)
-        execution = engine.create_execution_context()
+        shape, max_batch = _engine_shape(api, engine, self.path)
+        execution = create_execution(engine)
         if execution is None:
             raise EngineError(f"{self.path}: no memory for its execution ({'; '.join(logger.errors)}).")
         return OpenPlan(self.path, execution, shape, max_batch, logger)
@@ -68,7 +80,9 @@ class OpenPlan:
         Keeps what TensorRT says of errors.
     """
 
-    def __init__(self, path: Path, execution: Any, shape: GraphShape, max_batch: int, logger: Any) -> None:
+    def __init__(
+        self, path: Path, execution: tensorrt.IExecutionContext, shape: GraphShape, max_batch: int, logger: ErrorLog
+    ) -> None:
         self.path, self.shape, self.max_batch = path, shape, max_batch
         self.execution, self._logger = execution, logger
 
@@ -94,18 +108,19 @@ class OpenPlan:
 
     def close(self) -> None:
         """Let TensorRT free the engine, whoever still refers to this object."""
-        self.execution = None
+        del self.execution
 
 
-def _engine_shape(trt: Any, engine: Any, plan: Path) -> tuple[GraphShape, int]:
+def _engine_shape(api: TensorRt, engine: tensorrt.ICudaEngine, plan: Path) -> tuple[GraphShape, int]:
+    trt = api.module
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     types = {name: engine.get_tensor_dtype(name) for name in names}
     if types != {"clips": trt.DataType.FLOAT, "logits": trt.DataType.FLOAT}:
         raise EngineError(
             f"{plan}: expected float32 tensors clips and logits, found {types}. Run: toolkit build-engine"
         )
-    _, frames, channels, height, width = engine.get_tensor_shape("clips")
-    _, classes = engine.get_tensor_shape("logits")
+    _, frames, channels, height, width = sizes_of(engine.get_tensor_shape("clips"))
+    _, classes = sizes_of(engine.get_tensor_shape("logits"))
     _, _, largest = engine.get_tensor_profile_shape("clips", 0)
     shape = GraphShape(channels=channels, frames=frames, height=height, width=width, classes=classes)
     return shape, int(largest[0])

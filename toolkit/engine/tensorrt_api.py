@@ -124,10 +124,10 @@ def dims_of(api: TensorRt, shape: tuple[int, ...]) -> tensorrt.Dims:
     return dims
 
 
-def shape_of(tensor: tensorrt.ITensor) -> tuple[int, ...]:
-    """Return a tensor's shape, -1 where it is dynamic."""
-    dims: Any = tensor.shape
-    return tuple(dims)
+def sizes_of(dims: tensorrt.Dims) -> tuple[int, ...]:
+    """Return a shape of TensorRT's own type as a tuple, -1 where it is dynamic."""
+    sizes: Any = dims
+    return tuple(sizes)
 
 
 def build_serialized(
@@ -145,6 +145,22 @@ def create_timing_cache(config: tensorrt.IBuilderConfig, content: bytes) -> tens
 def timing_cache_of(config: tensorrt.IBuilderConfig) -> tensorrt.ITimingCache | None:
     """Return the timing cache that a build used and filled, None where there is none."""
     return config.get_timing_cache()
+
+
+def create_runtime(api: TensorRt, logger: ErrorLog) -> tensorrt.Runtime:
+    """Return what loads engines, which must not outlive `logger`."""
+    runtime: tensorrt.Runtime = api.module.Runtime(logger)
+    return runtime
+
+
+def load_engine(runtime: tensorrt.Runtime, plan: bytes) -> tensorrt.ICudaEngine | None:
+    """Load an engine; None where TensorRT cannot, and the logger has the reasons."""
+    return runtime.deserialize_cuda_engine(plan)
+
+
+def create_execution(engine: tensorrt.ICudaEngine) -> tensorrt.IExecutionContext | None:
+    """Return an execution context, which holds its engine; None where the device has no memory for it."""
+    return engine.create_execution_context()
 
 
 def set_target(api: TensorRt, config: tensorrt.IBuilderConfig, target: str) -> None:
