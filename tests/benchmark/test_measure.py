@@ -63,15 +63,15 @@ class ResidentNetworks:
         self.entered -= 1
 
 
-def memory_source(*, decoded: bool = False) -> Source:
-    """Return noise, which takes 2 ms a frame to take if it is decoded."""
+def memory_source(*, decoded: bool = False, decode_s: float = 0.002) -> Source:
+    """Return noise; if it is decoded, a frame takes `decode_s` to take."""
     images = np.random.default_rng(0).integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
 
     def frames() -> Iterator[NDArray[np.uint8]]:
         while True:
             for image in images:
                 if decoded:
-                    time.sleep(0.002)
+                    time.sleep(decode_s)
                 yield image
 
     return Source("noise", 64, 48, 30.0, decoded, frames)  # type: ignore[arg-type]
@@ -111,6 +111,15 @@ def test_real_time_factor_and_cages_follow_from_the_work(tmp_path: Path) -> None
     assert run.elapsed_s == pytest.approx(sum(window.stop_s - window.start_s for window in run.windows))
     assert len(run.windows) == 10
     assert sum(window.frames for window in run.windows) == run.frames
+
+
+def test_decoding_counts_against_cages_and_not_against_real_time() -> None:
+    """26 ms of decoding a frame, 0.78 s a second: no second cage fits, whatever little the networks take."""
+    networks = HostNetworks(manifest(), FreeFlow(0.001), {"rgb": FreeBackend(), "flow": FreeBackend()})
+    (run,) = measured(networks, memory_source(decoded=True, decode_s=0.026)).runs
+    assert run.capture_share >= 0.78
+    assert run.cages <= 1
+    assert run.realtime_factor > 1.5
 
 
 def test_a_stride_saves_inferences_and_not_flow() -> None:
