@@ -99,7 +99,7 @@ def _losses(path: Path) -> list[float]:
 
 
 def toml_of(config: TrainConfig) -> str:
-    values = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    values = config.model_dump(mode="json", exclude_none=True)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
     lines = [f"{key} = {_value(value)}" for key, value in values.items() if key not in tables]
     for name, table in tables.items():

@@ -84,6 +84,16 @@ def test_an_option_comes_before_the_file_and_its_preset(tmp_path: Path) -> None:
     assert (config.of("flow").epochs, config.of("flow").batch) == (3, 3)
 
 
+def test_without_a_word_the_recipe_is_the_default(tmp_path: Path) -> None:
+    assert training_settings(options()) == train_config({"preset": "modern"})
+    path = tmp_path / "mine.toml"
+    path.write_text("epochs = 3\n")
+    assert training_settings(options(config=path)) == train_config({"preset": "modern", "epochs": 3})
+    path.write_text("wrong = 3\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml(.|\n)*wrong"):
+        training_settings(options(config=path))
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

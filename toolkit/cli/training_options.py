@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toolkit.cli.options import one_of, whole_numbers
+from toolkit.preprocess import STREAMS
 from toolkit.terminal import print_warning
 
 if TYPE_CHECKING:
@@ -86,11 +87,14 @@ def annotated_dataset(folder: Path, behaviours: str | None, group: str | None) -
 def training_settings(options: dict[str, Any]) -> TrainConfig:
     """Return the configuration file's settings, and over them the options, by the names of their parameters."""
     from toolkit.flow.select import FLOW_CHOICES, why_not_fast
-    from toolkit.train.config import TrainConfig, read_train_config, train_config
+    from toolkit.train.config import read_train_config, read_values, train_config
+    from toolkit.train.presets import DEFAULT_PRESET
 
-    base = read_train_config(options["config"]) if options["config"] else TrainConfig()
-    # Only what was said, so that a preset can fill in the rest.
-    values = base.model_dump(exclude_unset=True)
+    values: dict[str, Any] = {"preset": DEFAULT_PRESET}
+    if options["config"]:
+        # By itself first, so that a fault is the file's.
+        read_train_config(options["config"])
+        values |= read_values(options["config"])
     for key in ("architecture", "preset", "epochs", "batch", "seed", "amp", "deterministic", "inner_validation"):
         if options.get(key) is not None:
             values[key] = options[key]
@@ -108,7 +112,7 @@ def training_settings(options: dict[str, Any]) -> TrainConfig:
     for source in options.get("pretrained") or ():
         name, _, path = source.partition("=")
         named = name in ("rgb", "flow") and path
-        streams = (name,) if named else values.get("streams", base.streams)
+        streams = (name,) if named else tuple(values.get("streams", STREAMS))
         values.setdefault("pretrained", {}).update(dict.fromkeys(streams, path if named else source))
     for key in ("fps", "aspect"):
         if options[key] is not None:

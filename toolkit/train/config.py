@@ -200,20 +200,31 @@ def train_config(values: Mapping[str, Any], source: str = "configuration") -> Tr
 
 
 def read_train_config(path: Path) -> TrainConfig:
-    """Read a configuration from a TOML file whose keys are the fields of `TrainConfig`.
+    """Read a configuration from a TOML file whose keys are the fields of `TrainConfig`, and ``preset``.
 
     Raises
     ------
     ConfigError
         If the file is missing or not TOML, or with every unknown key and wrong value.
     """
+    return train_config(read_values(path), str(path))
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Return what a configuration file says, and nothing else; its values are not checked.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Expected a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML ({error}).") from error
-    return train_config(values, str(path))
+    return values
 
 
 def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from toolkit.errors import ConfigError
-from toolkit.preprocess import Stream
+from toolkit.preprocess import STREAMS, Stream
 
 PRESETS = ("paper", "modern")
+DEFAULT_PRESET = "modern"
+"""What `toolkit train` takes where neither a file nor an option names one (docs/decisions/0013)."""
 
 _PAPER_FOR_ALL = {
     "optimiser": "sgd",
@@ -87,7 +89,9 @@ def with_preset(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _paper(values: Mapping[str, Any]) -> dict[str, Any]:
     architecture = str(values.get("architecture", "i3d"))
     family = "i3d" if architecture == "i3d" else "r2plus1d"
-    head = {"head": "stacked"} if family == "i3d" and values.get("pretrained") else {}
+    # A published classifier to keep under ours is needed in every stream.
+    weights = set(values.get("pretrained", ())) >= set(values.get("streams", STREAMS))
+    head = {"head": "stacked"} if family == "i3d" and weights else {}
     given = values.get("per_stream", {})
     per_stream = {
         stream: {key: value for key, value in recipe.items() if key not in values} | given.get(stream, {})
