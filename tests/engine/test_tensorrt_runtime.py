@@ -26,7 +26,7 @@ from toolkit.flow.cuda import CudaFlow
 
 
 class FakeCuda(ModuleType):
-    """PyCUDA's driver: one context that must be current for everything, memory that is freed by its last reference."""
+    """PyCUDA's driver: one context that must be current for everything, memory that must be freed by name."""
 
     class Error(Exception):
         """pycuda.driver.Error."""
@@ -79,7 +79,7 @@ class FakeCuda(ModuleType):
             def __int__(self) -> int:
                 return self.address
 
-            def __del__(self) -> None:
+            def free(self) -> None:
                 assert cuda.current, "freed without its context"
                 del cuda.memory[self.address]
 
@@ -98,7 +98,8 @@ class FakeCuda(ModuleType):
     def pagelocked_empty(self, shape: Any, dtype: Any) -> Any:
         """Page-locked host memory."""
         assert self.current
-        return np.zeros(shape, dtype=dtype)
+        backing = np.zeros(shape, dtype=dtype)
+        return np.asarray(SimpleNamespace(__array_interface__=backing.__array_interface__, free=lambda: backing.size))
 
     def memcpy_htod_async(self, destination: Any, source: Any, stream: Any) -> None:
         """Enqueued: it reads `source` when the stream gets to it."""

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from toolkit.engine.contract import Backend, ClipNetworks
 from toolkit.engine.host import HostNetworks
-from toolkit.flow import FlowEstimator, FlowParameters
+from toolkit.flow import FlowEstimator, FlowParameters, close_flow
 from toolkit.preprocess import Stream
 
 CAPTURE = "capture"
@@ -95,6 +95,10 @@ class TimedFlow:
         """Estimate (H, W, 2) flow; see `FlowEstimator.flow`."""
         with self._watch.time(FLOW):
             return self._inner.flow(previous, current)
+
+    def close(self) -> None:
+        """Free what the inner estimator holds."""
+        close_flow(self._inner)
 
 
 class TimedBackend:

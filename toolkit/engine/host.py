@@ -16,7 +16,7 @@ from typing_extensions import Self
 from toolkit.bundle import Manifest
 from toolkit.clips import ClipRing
 from toolkit.engine.contract import Backend
-from toolkit.flow import FlowEstimator
+from toolkit.flow import FlowEstimator, close_flow
 from toolkit.preprocess import Stream, grey_frame
 
 
@@ -28,7 +28,7 @@ class HostNetworks:
     manifest
         The bundle's: geometry, inputs, clip.
     estimator
-        Flow; None for a bundle without a flow stream.
+        Flow; None for a bundle without a flow stream. Closed with this object (`close_flow`).
     backends
         One per stream; entered and left with this object.
     """
@@ -106,6 +106,8 @@ class HostNetworks:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            if self._estimator is not None:
+                stack.callback(close_flow, self._estimator)
             for backend in self._backends.values():
                 stack.enter_context(backend)
             self._entered = stack.pop_all()

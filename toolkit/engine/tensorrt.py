@@ -7,8 +7,8 @@ since an engine is installed only after it has labelled the golden sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,7 @@ class TensorRtBackend:
         self._cuda: Any = None
         self._context: Any = None
         self._session: _Session | None = None
+        self._entered = ExitStack()
 
     @property
     def identity(self) -> str:
@@ -86,32 +87,25 @@ class TensorRtBackend:
             session.plan.enqueue(int(session.device_clips), int(session.device_logits), session.stream)
             self._cuda.memcpy_dtoh_async(session.host_logits[:batch], session.device_logits, session.stream)
             session.stream.synchronize()
-        return session.host_logits[:batch]
+        # A copy, since the memory goes when the engine is left.
+        logits: NDArray[np.float32] = session.host_logits[:batch].copy()
+        return logits
 
     def __enter__(self) -> Self:
         self._cuda = cuda_driver()
         find_gpu(self._device)
-        self._context = self._cuda.Device(self._device).retain_primary_context()
-        try:
+        with ExitStack() as stack:
+            self._context = self._cuda.Device(self._device).retain_primary_context()
+            stack.callback(self._leave)
             with self._current():
-                self._session = self._open()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+                self._session = self._open(stack)
+            self._entered = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._context is None:
-            return
-        # Buffers are freed by their destructors, which need their context to be current.
-        with self._current():
-            if self._session is not None:
-                self._session.plan.close()
-            self._session = None
-        self._context.detach()
-        self._context = None
+        self._entered.__exit__(kind, error, trace)
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -127,10 +121,41 @@ class TensorRtBackend:
                 f"{self._plan}: the GPU failed ({error}). Free its memory, or check it with: nvidia-smi"
             ) from error
 
-    def _open(self) -> _Session:
+    def _open(self, stack: ExitStack) -> _Session:
+        """Open everything on the device, and leave to `stack` what closes it again, last first.
+
+        Memory is freed by name: the traceback of an error holds references for as long as it is looked at.
+        """
+
+        def on_exit(free: Callable[[], object]) -> None:
+            stack.callback(self._with_context, free)
+
+        def pinned(*shape: int) -> NDArray[np.float32]:
+            memory = self._cuda.pagelocked_empty(shape, np.float32)
+            on_exit(memory.base.free)
+            return memory  # type: ignore[no-any-return]
+
+        def allocated(size: int) -> Any:
+            memory = self._cuda.mem_alloc(size)
+            on_exit(memory.free)
+            return memory
+
         plan = self.file.open()
-        host_clips = self._cuda.pagelocked_empty((plan.max_batch, *plan.shape.time_major), np.float32)
-        host_logits = self._cuda.pagelocked_empty((plan.max_batch, plan.shape.classes), np.float32)
-        device_clips = self._cuda.mem_alloc(host_clips.nbytes)
-        device_logits = self._cuda.mem_alloc(host_logits.nbytes)
-        return _Session(plan, self._cuda.Stream(), host_clips, host_logits, device_clips, device_logits)
+        on_exit(plan.close)
+        host_clips = pinned(plan.max_batch, *plan.shape.time_major)
+        host_logits = pinned(plan.max_batch, plan.shape.classes)
+        device_clips, device_logits = allocated(host_clips.nbytes), allocated(host_logits.nbytes)
+        stream = self._cuda.Stream()
+        # Leaving begins here: what is still queued must end before its memory goes.
+        on_exit(stream.synchronize)
+        return _Session(plan, stream, host_clips, host_logits, device_clips, device_logits)
+
+    def _with_context(self, free: Callable[[], object]) -> None:
+        # A device that is lost has nothing left to free, and its error was said where it was met.
+        with suppress(EngineError), self._current():
+            free()
+
+    def _leave(self) -> None:
+        self._session = None
+        self._context.detach()
+        self._context = None

@@ -6,6 +6,7 @@ OpenCV's DualTVL1OpticalFlow.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -87,6 +88,15 @@ class FlowEstimator(Protocol):
             If the images differ in size or type, or are too small.
         """
         ...
+
+
+def close_flow(estimator: FlowEstimator) -> None:
+    """Free what an estimator holds on a device, where it holds anything: one that does has a ``close``.
+
+    A device that is lost has nothing left to free, and its error was said where it was met.
+    """
+    with suppress(FlowError):
+        getattr(estimator, "close", lambda: None)()
 
 
 def check_pair(previous: NDArray[np.uint8], current: NDArray[np.uint8]) -> None:
