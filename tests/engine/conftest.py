@@ -47,7 +47,8 @@ def gpu(shims: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
     modules = {"pycuda": package, "pycuda.driver": driver, "pycuda.compiler": compiler}
     for name, module in {**modules, "tensorrt": fake_tensorrt(driver)}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(cuda_driver, "_graph_library", lambda: None)
+    monkeypatch.setattr(cuda_driver, "_graph_library", lambda: driver.graphs)
     yield driver
+    assert (driver.graphs.captures, driver.graphs.live) == ({}, {})
     assert (driver.depth, driver.retained, driver.executions) == (0, 0, 0)
     assert not [block for block in driver.blocks if block.kind == "device"]

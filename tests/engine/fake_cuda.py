@@ -4,7 +4,7 @@ Work is done as late as it may be: when the host waits for it, or for what comes
 things in the wrong order, and a host that does not wait sees 0xFF. Besides, every copy, kernel and inference says what
 it reads and writes, and vector clocks prove that nothing conflicting is without order; a `Hazard` names the pair.
 
-What it does not show: what compiled kernels do on a GPU, timing, and graphs.
+What it does not show: what compiled kernels do on a GPU, and timing. Graphs are in `fake_graphs`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toolkit
+from tests.engine.fake_graphs import FakeGraphs, Node
 from tests.engine.kernels import SOURCE
 from tests.flow.shim import Shim
 from toolkit.flow.cuda_plan import Launch
@@ -97,6 +98,7 @@ class Block:
             raise driver.hazard(f"{self.kind} memory freed without its context")
         if self not in driver.blocks:
             raise driver.hazard(f"{self.kind} memory freed twice")
+        driver.graphs.check_memory("free")
         for use in self.uses:
             if not driver.lost and not _is_before(use.op, driver.host):
                 raise driver.hazard(f"{self.kind} memory freed while {use.op.name} may be using it")
@@ -119,12 +121,14 @@ class FakeStream:
     def synchronize(self) -> None:
         """Wait for the stream."""
         self._driver.did("stream synchronize")
+        self._driver.graphs.check_wait(self.handle, "stream synchronize")
         if "stream synchronize" not in self._driver.ignored:
             self._driver.wait(self.tail, self.clock)
 
     def wait_for_event(self, event: FakeEvent) -> None:
         """Let what is queued from now on wait; an event that was never recorded is no obstacle."""
         self._driver.did("wait_for_event")
+        self._driver.graphs.check_wait(self.handle, "wait_for_event")
         if "wait_for_event" not in self._driver.ignored:
             self.tail = self.tail + event.ops
             self.clock = _later(self.clock, event.clock)
@@ -141,6 +145,7 @@ class FakeEvent:
     def record(self, stream: FakeStream) -> None:
         """Stand for what the stream holds now."""
         self._driver.did("record")
+        self._driver.graphs.check_copy(stream.handle, "record")
         self.clock, self.ops = dict(stream.clock), list(stream.tail)
 
     def synchronize(self) -> None:
@@ -184,6 +189,7 @@ class FakeCuda(ModuleType):
         self.lost = False
         self.executions = 0
         """TensorRT's execution contexts that live, or died without CUDA's."""
+        self.graphs = FakeGraphs(self)
         self.ignored: set[str] = set()
         """Calls that do nothing: what the code under test would be without them."""
         methods = {
@@ -210,6 +216,7 @@ class FakeCuda(ModuleType):
     def mem_alloc(self, size: int) -> Block:
         """Return device memory, full of 0xFF."""
         self.did("mem_alloc")
+        self.graphs.check_memory("mem_alloc")
         self.free_bytes -= size
         if self.free_bytes < 0:
             raise self.MemoryError("cuMemAlloc failed: out of memory")
@@ -218,6 +225,7 @@ class FakeCuda(ModuleType):
     def pagelocked_empty(self, shape: Any, dtype: Any) -> NDArray[Any]:
         """Return a page-locked array, full of 0xFF."""
         self.did("pagelocked_empty")
+        self.graphs.check_memory("pagelocked_empty")
         like = np.empty(shape, dtype)
         block = self._block(like.nbytes, "page-locked")
         block.__array_interface__ = {**like.__array_interface__, "data": (block.address, False)}  # type: ignore[attr-defined]
@@ -225,6 +233,7 @@ class FakeCuda(ModuleType):
 
     def memcpy_htod_async(self, to: int, array: NDArray[Any], stream: FakeStream) -> None:
         """Queue an upload, which reads `array` when the stream gets to it."""
+        self.graphs.check_copy(stream.handle, "upload")
         origin, before = array.ctypes.data, array.tobytes()
 
         def copy() -> None:
@@ -236,6 +245,7 @@ class FakeCuda(ModuleType):
 
     def memcpy_dtoh_async(self, array: NDArray[Any], address: int, stream: FakeStream) -> None:
         """Queue a download; until it is waited for, the array is garbage."""
+        self.graphs.check_copy(stream.handle, "download")
         to, size = array.ctypes.data, array.nbytes
         self.queue(
             stream, "download", [(int(address), size)], [(to, size)], lambda: ctypes.memmove(to, int(address), size)
@@ -268,8 +278,25 @@ class FakeCuda(ModuleType):
         writes: Iterable[Range | int],
         work: Callable[[], Any],
     ) -> None:
-        """Queue work. A range is an address and a size; an address alone stands for all of its block."""
-        self.did(name)
+        """Queue work, or capture it. A range is an address and a size; an address alone stands for all of its block."""
+        reads, writes = list(reads), list(writes)
+        if stream.handle in self.graphs.captures:
+            self.did(f"capture {name}")
+            blocks = [self._range(name, where)[0] for where in [*reads, *writes]]
+            self.graphs.add(stream.handle, Node(name, reads, writes, work, blocks))
+        else:
+            self.did(name)
+            self.enqueue(stream, name, reads, writes, work)
+
+    def enqueue(
+        self,
+        stream: FakeStream,
+        name: str,
+        reads: Sequence[Range | int],
+        writes: Sequence[Range | int],
+        work: Callable[[], Any],
+    ) -> None:
+        """Queue work, whoever calls: the host, or a graph."""
         clock = _later(stream.clock, self.host)
         clock[stream.handle] = clock.get(stream.handle, 0) + 1
         op = Op(name, stream.handle, clock, stream.tail, work)
@@ -319,13 +346,16 @@ class FakeCuda(ModuleType):
         return self.blocks[-1]
 
     def _use(self, op: Op, where: Range | int, writes: bool) -> tuple[Block, Use]:
+        block, start, end = self._range(op.name, where)
+        return block, Use(op, start, end, writes)
+
+    def _range(self, name: str, where: Range | int) -> tuple[Block, int, int]:
         address, size = where if isinstance(where, tuple) else (where, 1)
         for block in self.blocks:
             end = block.address + block.size
             if block.address <= address and address + size <= end:
-                start, end = (address, address + size) if isinstance(where, tuple) else (block.address, end)
-                return block, Use(op, start, end, writes)
-        raise self.hazard(f"{op.name} reaches {size} bytes that are not allocated, or not page-locked")
+                return (block, address, address + size) if isinstance(where, tuple) else (block, block.address, end)
+        raise self.hazard(f"{name} reaches {size} bytes that are not allocated, or not page-locked")
 
     def _function(self, name: str) -> Any:
         shim, pointers = self._kernels[name]

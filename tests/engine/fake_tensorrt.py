@@ -18,6 +18,7 @@ def fake_tensorrt(cuda: FakeCuda) -> ModuleType:
     trt: Any = ModuleType("tensorrt")
     trt.__version__ = "10.3.0"
     trt.DataType = SimpleNamespace(FLOAT="float")
+    trt.refuses_captures = False
 
     class ILogger:
         Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
@@ -26,9 +27,12 @@ def fake_tensorrt(cuda: FakeCuda) -> ModuleType:
         def __init__(self, plan: dict[str, Any], logger: Any) -> None:
             self.plan, self.logger, self.addresses = plan, logger, {}
             self.shape: tuple[int, ...] = ()
+            self.is_settled = False
+            self.life = SimpleNamespace(ended=False)
             cuda.executions += 1
 
         def __del__(self) -> None:
+            self.life.ended = True
             if cuda.depth:
                 cuda.executions -= 1
 
@@ -38,13 +42,21 @@ def fake_tensorrt(cuda: FakeCuda) -> ModuleType:
             self.addresses[name] = address
 
         def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
-            self.shape = shape
+            self.shape, self.is_settled = shape, False
 
         def execute_async_v3(self, handle: int) -> bool:
             clips, logits, shape = self.addresses["clips"], self.addresses["logits"], self.shape
-            size, classes = int(np.prod(shape)), int(self.plan["classes"])
+            size, classes, life = int(np.prod(shape)), int(self.plan["classes"]), self.life
+            if handle in cuda.graphs.captures and (not self.is_settled or trt.refuses_captures):
+                # It allocates for these shapes, or synchronises within: what voids a capture.
+                cuda.graphs.captures[handle].is_void = True
+                self.logger.log(ILogger.Severity.ERROR, "cannot be captured")
+                return False
+            self.is_settled = True
 
             def run() -> None:
+                if life.ended:
+                    raise cuda.hazard("an inference outlives its execution context")
                 clip = np.ctypeslib.as_array(ctypes.cast(clips, ctypes.POINTER(ctypes.c_float)), (size,))
                 result = logits_of(clip.reshape(shape), classes)
                 ctypes.memmove(logits, result.ctypes.data, result.nbytes)

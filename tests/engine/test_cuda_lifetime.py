@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tests.engine.device_parts import BOTH, CLASSES, device_networks, images, sp
 from tests.engine.fake_cuda import FakeCuda, Hazard
 from tests.engine.fake_tensorrt import plan_bytes
 from toolkit.bundle import Manifest
+from toolkit.clips import ClipGeometry
+from toolkit.engine.device_memory import DeviceMemory
 from toolkit.errors import EngineError
 from toolkit.flow import cuda_driver
 from toolkit.preprocess import Stream, WorkingGeometry
@@ -56,6 +59,17 @@ def test_networks_that_are_not_open_say_so(gpu: FakeCuda, tmp_path: Path) -> Non
         networks.infer()
 
 
+def test_networks_can_be_entered_once(gpu: FakeCuda, tmp_path: Path) -> None:
+    networks = device_networks(spec_of("rgb"), tmp_path)
+    with networks:
+        with pytest.raises(EngineError, match="opened once"):
+            networks.__enter__()
+        networks.admit(images(1)[0], first=True)
+        networks.infer()
+    with pytest.raises(EngineError, match=r"opened once.*Make new ones"), networks:
+        pass
+
+
 def run_shortly(spec: Manifest, folder: Path) -> NDArray[np.float32]:
     frames = images(5)
     with device_networks(spec, folder) as networks:
@@ -65,12 +79,24 @@ def run_shortly(spec: Manifest, folder: Path) -> NDArray[np.float32]:
         return networks.infer()
 
 
+def run_replayed(spec: Manifest, folder: Path) -> None:
+    """Run until engines have been enqueued, captured and replayed at an address, and captured at others."""
+    with device_networks(spec, folder) as networks:
+        for index, image in enumerate(images(7)):
+            networks.admit(image, first=index == 0)
+            networks.infer()
+
+
+THREE_FRAMES = ClipGeometry(before=1, after=1)
+
+
+@pytest.mark.parametrize("run", [run_shortly, run_replayed])
 @pytest.mark.parametrize("streams", [BOTH, ("rgb",)])
 def test_a_device_that_vanishes_at_any_call_is_one_error_and_leaves_nothing(
-    gpu: FakeCuda, tmp_path: Path, streams: tuple[Stream, ...]
+    gpu: FakeCuda, tmp_path: Path, streams: tuple[Stream, ...], run: Callable[[Manifest, Path], object]
 ) -> None:
-    spec = spec_of(*streams)
-    run_shortly(spec, tmp_path)
+    spec = spec_of(*streams, clip=THREE_FRAMES)
+    run(spec, tmp_path)
     calls, opening = list(gpu.calls), 0
     if "flow" in streams:
         # Flow is opened before the networks, by whoever chooses it, with errors of its own.
@@ -84,9 +110,10 @@ def test_a_device_that_vanishes_at_any_call_is_one_error_and_leaves_nothing(
             continue
         gpu.calls.clear()
         gpu.lost, gpu.fail_at = False, at
-        with pytest.raises(EngineError, match=r"illegal memory access.*Restart the process\."):
-            run_shortly(spec, tmp_path)
+        with pytest.raises(EngineError, match=r"(illegal memory access|CUDA error 700).*Restart the process\."):
+            run(spec, tmp_path)
         assert (gpu.depth, gpu.retained, gpu.executions) == (0, 0, 0), calls[at]
+        assert (gpu.graphs.captures, gpu.graphs.live) == ({}, {}), calls[at]
         assert not [block for block in gpu.blocks if block.kind == "device"], calls[at]
 
 
@@ -107,6 +134,24 @@ def test_short_memory_is_one_error_and_leaves_nothing(gpu: FakeCuda, tmp_path: P
 def test_page_locked_memory_is_given_back(gpu: FakeCuda, tmp_path: Path) -> None:
     run_shortly(spec_of("rgb"), tmp_path)
     assert gpu.blocks == []
+
+
+def test_graphs_are_gone_before_what_they_read(gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = spec_of("rgb", clip=THREE_FRAMES)
+    free, order = DeviceMemory.free, []
+
+    def noted(memory: DeviceMemory) -> None:
+        order.append(dict(gpu.graphs.live))
+        free(memory)
+
+    with device_networks(spec, tmp_path) as networks:
+        for index, image in enumerate(images(5)):
+            networks.admit(image, first=index == 0)
+            networks.infer()
+        assert len(gpu.graphs.live) == 2
+        monkeypatch.setattr(DeviceMemory, "free", noted)
+    assert order
+    assert not any(order)
 
 
 def test_without_the_event_flow_would_read_a_grey_image_that_is_being_written(gpu: FakeCuda, tmp_path: Path) -> None:

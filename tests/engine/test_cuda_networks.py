@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from toolkit.flow.cpu import CpuFlow
 from toolkit.flow.cuda import CudaFlow
 from toolkit.frames import Frame
 from toolkit.pipeline import CentreLogits, Pipeline
-from toolkit.preprocess import Stream, WorkingGeometry, flow_input, rgb_input
+from toolkit.preprocess import Stream, WorkingGeometry, flow_input, grey_frame, rgb_input
 
 
 def labelled(pipeline: Pipeline, frames: Sequence[Frame]) -> list[CentreLogits]:
@@ -88,7 +90,8 @@ def test_a_flow_that_needs_more_iterations_gets_them(gpu: FakeCuda, tmp_path: Pa
             for each in (host, networks):
                 each.admit(image, first=index == 0)
         assert np.array_equal(networks.infer(), host.infer())
-    assert gpu.calls.count("tvl1_begin") == 2
+    # In the usual rounds, and once more in all of them.
+    assert gpu.calls.count("capture tvl1_begin") == gpu.calls.count("graph launch") == 2
 
 
 def test_a_frame_costs_one_upload_and_three_launches_beside_flow_and_allocates_nothing(
@@ -103,11 +106,67 @@ def test_a_frame_costs_one_upload_and_three_launches_beside_flow_and_allocates_n
         calls = [call for call in gpu.calls if not call.startswith("tvl1_")]
     assert calls == [
         *("event synchronize", "upload", "record", "prepare_working", "prepare_rgb", "record", "wait_for_event"),
-        *("download",),  # 32 bytes: whether flow needs more iterations
+        *("graph launch", "download"),  # 32 bytes: whether flow needs more iterations
         *("execute rgb", "download"),
         *("stream synchronize", "prepare_flow"),  # flow is waited for only now
         *("execute flow", "download", "stream synchronize", "stream synchronize"),
     ]
+
+
+def captures_of(gpu: FakeCuda, stream: str) -> int:
+    return gpu.calls.count(f"capture execute {stream}")
+
+
+@needs_extension
+@pytest.mark.parametrize(
+    "graphs", ["captured", "no library", "begin capture", "end capture", "instantiate", "TensorRT"]
+)
+def test_engines_are_replayed_where_they_can_be_captured_with_the_same_logits(
+    gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graphs: str
+) -> None:
+    if graphs == "no library":
+        monkeypatch.setattr(cuda_driver, "_graph_library", lambda: None)
+    monkeypatch.setattr(sys.modules["tensorrt"], "refuses_captures", graphs == "TensorRT")
+    gpu.graphs.refuses = {graphs}
+    spec, frames = spec_of(*BOTH), segments([31])
+    with host_networks(spec) as host, device_networks(spec, tmp_path) as networks:
+        for frame in frames:
+            if frame.index == 30:
+                gpu.calls.clear()
+            for each in (host, networks):
+                each.admit(frame.image, first=frame.index == 0)
+            assert networks.infer().tobytes() == host.infer().tobytes()
+        newest = [call for call in gpu.calls if "launch" in call or "execute" in call or "capture" in call]
+    # One launch is flow's, which TensorRT cannot hinder.
+    assert newest == {
+        "captured": ["graph launch"] * 3,
+        "TensorRT": ["graph launch", "execute rgb", "execute flow"],
+    }.get(graphs, ["execute rgb", "execute flow"])
+
+
+def test_an_engine_is_captured_once_per_address_of_its_clips(gpu: FakeCuda, tmp_path: Path) -> None:
+    spec = spec_of(*BOTH)
+    with device_networks(spec, tmp_path) as networks:
+        for index, image in enumerate(images(20)):
+            networks.admit(image, first=index == 0)
+            networks.infer()
+            if index == 5:
+                # Every address has been met once, and what TensorRT does at first may not be captured.
+                assert captures_of(gpu, "rgb") == 0
+        assert captures_of(gpu, "rgb") == captures_of(gpu, "flow") == spec.clip.frames
+        assert gpu.calls.count("execute rgb") == gpu.calls.count("execute flow") == spec.clip.frames
+        assert len(gpu.graphs.live) == 2 * spec.clip.frames + 2  # flow's: a graph for each slot of its newest frame
+
+
+def test_a_capture_that_failed_is_the_last(gpu: FakeCuda, tmp_path: Path) -> None:
+    spec = spec_of("rgb")
+    gpu.graphs.refuses = {"instantiate"}
+    with device_networks(spec, tmp_path) as networks:
+        for index, image in enumerate(images(20)):
+            networks.admit(image, first=index == 0)
+            networks.infer()
+    assert captures_of(gpu, "rgb") == 1
+    assert gpu.calls.count("execute rgb") == 20
 
 
 def test_repeating_copies_one_slot_twice_per_stream(gpu: FakeCuda, tmp_path: Path) -> None:
@@ -222,6 +281,20 @@ def check_resident_clips() -> None:
         clips.free()
     flow.close()
     device.close()
+
+
+@needs_extension
+@pytest.mark.parametrize("graphs", [True, False])
+def test_flow_by_graphs_equals_the_cpu_s(gpu: FakeCuda, graphs: bool) -> None:
+    if not graphs:
+        gpu.graphs.refuses = {"begin capture"}
+    frames = [grey_frame(image) for image in images(5)]
+    with CudaFlow(FAST) as flow:
+        cpu = CpuFlow(FAST)
+        for previous, current in pairwise(frames):
+            assert np.array_equal(flow.flow(previous, current), cpu.flow(previous, current))
+    assert gpu.calls.count("capture tvl1_begin") == (2 if graphs else 0)
+    assert gpu.calls.count("tvl1_begin") == (0 if graphs else 4)
 
 
 @needs_extension

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,107 @@ def test_calls_without_a_context(cuda: FakeCuda) -> None:
     cuda.Context.pop()
     with pytest.raises(Hazard, match="without the context"):
         cuda.mem_alloc(SIZE)
+
+
+class Recorded:
+    """What a graph is made of and made into, as `ctypes` has it."""
+
+    def __init__(self, cuda: FakeCuda, stream: Any) -> None:
+        self.cuda, self.stream = cuda, stream
+        self.graph, self.executable = ctypes.c_void_p(), ctypes.c_void_p()
+        assert cuda.graphs.cuStreamBeginCapture_v2(stream.handle, 1) == 0
+
+    def end(self) -> int:
+        return self.cuda.graphs.cuStreamEndCapture(self.stream.handle, ctypes.byref(self.graph))
+
+    def instantiate(self) -> None:
+        assert self.end() == 0
+        assert self.cuda.graphs.cuGraphInstantiateWithFlags(ctypes.byref(self.executable), self.graph, 0) == 0
+        assert self.cuda.graphs.cuGraphDestroy(self.graph) == 0
+
+    def launch(self) -> int:
+        return self.cuda.graphs.cuGraphLaunch(self.executable, self.stream.handle)
+
+
+def test_a_graph_does_its_work_at_every_launch_and_none_when_it_is_captured(cuda: FakeCuda) -> None:
+    stream, grey, floats = cuda.Stream(), cuda.mem_alloc(SIZE), cuda.mem_alloc(SIZE)
+    host, result = pinned(cuda), pinned(cuda)
+    recorded = Recorded(cuda, stream)
+    load(cuda, grey, floats, stream)
+    recorded.instantiate()
+    stream.synchronize()
+    assert (floats.content == 0xFF).all()
+    for value in (3, 9):
+        host[...] = value
+        cuda.memcpy_htod_async(int(grey), host, stream)
+        assert recorded.launch() == 0
+        cuda.memcpy_dtoh_async(result, int(floats), stream)
+        stream.synchronize()
+        assert (result.view(np.float32) == value).all()
+    assert cuda.graphs.cuGraphExecDestroy(recorded.executable) == 0
+    assert not cuda.graphs.live
+
+
+def test_a_launch_is_ordered_like_what_it_was_captured_from(cuda: FakeCuda) -> None:
+    one, other = cuda.Stream(), cuda.Stream()
+    first, second, third = (int(cuda.mem_alloc(SIZE)) for _ in range(3))
+    recorded = Recorded(cuda, one)
+    load(cuda, first, second, one)
+    recorded.instantiate()
+    load(cuda, second, third, other)
+    with pytest.raises(Hazard, match="tvl1_load on stream 1 and tvl1_load on stream 2 meet"):
+        recorded.launch()
+
+
+def test_a_graph_whose_memory_was_freed(cuda: FakeCuda) -> None:
+    stream, grey, floats = cuda.Stream(), cuda.mem_alloc(SIZE), cuda.mem_alloc(SIZE)
+    recorded = Recorded(cuda, stream)
+    load(cuda, grey, floats, stream)
+    recorded.instantiate()
+    assert recorded.launch() == 0
+    with pytest.raises(Hazard, match="freed while tvl1_load may be using it"):
+        floats.free()
+    cuda.lost = False
+    stream.synchronize()
+    floats.free()
+    with pytest.raises(Hazard, match="uses memory that was freed"):
+        recorded.launch()
+
+
+def test_a_graph_that_was_destroyed(cuda: FakeCuda) -> None:
+    recorded = Recorded(cuda, cuda.Stream())
+    recorded.instantiate()
+    assert cuda.graphs.cuGraphExecDestroy(recorded.executable) == 0
+    with pytest.raises(Hazard, match="launched that was destroyed"):
+        recorded.launch()
+    cuda.lost = False
+    with pytest.raises(Hazard, match="destroyed twice"):
+        cuda.graphs.cuGraphExecDestroy(recorded.executable)
+
+
+@pytest.mark.parametrize("forbidden", ["allocate", "page-lock", "free", "wait", "wait for an event"])
+def test_what_a_capture_does_not_survive(cuda: FakeCuda, forbidden: str) -> None:
+    stream, grey, floats, event = cuda.Stream(), cuda.mem_alloc(SIZE), cuda.mem_alloc(SIZE), cuda.Event(0)
+    recorded = Recorded(cuda, stream)
+    calls: dict[str, Callable[[], object]] = {
+        "allocate": lambda: cuda.mem_alloc(SIZE),
+        "page-lock": lambda: pinned(cuda),
+        "free": grey.free,
+        "wait": stream.synchronize,
+        "wait for an event": lambda: stream.wait_for_event(event),
+    }
+    with pytest.raises(cuda.Error, match="not permitted"):
+        calls[forbidden]()
+    with pytest.raises(cuda.Error, match="previous error during capture"):
+        load(cuda, grey, floats, stream)
+    assert recorded.end() != 0
+    assert not recorded.graph
+    # The stream and the memory are as they were.
+    load(cuda, grey, floats, stream)
+    stream.synchronize()
+
+
+def test_another_stream_may_be_waited_for_during_a_capture(cuda: FakeCuda) -> None:
+    recorded, other = Recorded(cuda, cuda.Stream()), cuda.Stream()
+    other.synchronize()
+    recorded.instantiate()

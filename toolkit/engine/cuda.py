@@ -3,9 +3,8 @@
 Unverified on hardware, like `toolkit.engine.tensorrt`: no machine that this was written on has a GPU that runs engines.
 Kernels, order and lifetime are tested on a CPU (docs/device-runtime.md says what that shows).
 
-Engines are enqueued one by one, not as CUDA graphs: a clip starts at any of T addresses, so each engine would need T
-graphs, and whether an enqueue of a few hundred kernels costs the host more than the GPU needs for them can only be
-measured on a GPU.
+Engines run as CUDA graphs, one per engine and address of a clip, where the driver and TensorRT can capture them
+(`toolkit.engine.graphs`). What that saves the host can only be measured on a GPU.
 """
 
 from __future__ import annotations
@@ -24,10 +23,12 @@ from typing_extensions import Self
 from toolkit.bundle import Manifest
 from toolkit.engine.device import find_gpu
 from toolkit.engine.device_memory import ALIGNMENT, DeviceMemory, slot_bytes
+from toolkit.engine.graphs import GraphedPlan
 from toolkit.engine.plan import OpenPlan, PlanFile
 from toolkit.engine.resident import ResidentClips
 from toolkit.engine.tensors import GraphShape
 from toolkit.errors import EngineError, FlowError
+from toolkit.flow import close_flow
 from toolkit.flow.cuda import CudaFlow
 from toolkit.flow.cuda_driver import CudaDevice, CudaUser
 from toolkit.preprocess import Stream
@@ -38,9 +39,9 @@ USER = CudaUser("the device runtime", EngineError)
 
 @dataclass(frozen=True)
 class _Engine:
-    """One stream's plan, opened, and where its logits go."""
+    """One stream's plan, ready to be queued, and where its logits go."""
 
-    plan: OpenPlan
+    inferences: GraphedPlan
     device_logits: int
     host_logits: NDArray[np.float32]
     """(1, K) float32, page-locked: a row of `_Open.logits`."""
@@ -79,6 +80,7 @@ class DeviceNetworks:
         self._plans = {stream: plans[stream] for stream in manifest.streams}
         self._flow = flow
         self._open: _Open | None = None
+        self._was_entered = False
         self._entered = ExitStack()
 
     @staticmethod
@@ -125,7 +127,7 @@ class DeviceNetworks:
                 if stream == "flow":
                     run.clips.finish_flow()
                 queue = run.clips.stream(stream)
-                engine.plan.enqueue(run.clips.clip(stream), engine.device_logits, queue)
+                engine.inferences.enqueue(run.clips.clip(stream))
                 run.device.download(engine.host_logits, engine.device_logits, queue)
             for stream in run.engines:
                 run.clips.stream(stream).synchronize()
@@ -133,9 +135,12 @@ class DeviceNetworks:
             return logits
 
     def __enter__(self) -> Self:
+        if self._was_entered:
+            raise EngineError(f"{self._manifest.name}: networks can be opened once, and were before. Make new ones.")
+        self._was_entered = True
         with ExitStack() as stack:
             if self._flow is not None:
-                stack.callback(_closed, self._flow)
+                stack.callback(close_flow, self._flow)
             ordinal = next(iter(self._plans.values())).device
             find_gpu(ordinal)
             device = CudaDevice(ordinal, kernels=KERNELS, user=USER)
@@ -180,7 +185,10 @@ class DeviceNetworks:
             on_exit(plan.close)
             self._check(stream, plan)
             plan.set_batch(1)
-            engines[stream] = _Engine(plan, memory.allocate(logits[row].nbytes), logits[row : row + 1])
+            address = memory.allocate(logits[row].nbytes)
+            inferences = GraphedPlan(device, plan, address, clips.stream(stream))
+            on_exit(inferences.free)
+            engines[stream] = _Engine(inferences, address, logits[row : row + 1])
         # Leaving begins here: what is still queued must end before its memory goes.
         for queue in {id(queue): queue for queue in (device.stream, *map(clips.stream, engines))}.values():
             on_exit(queue.synchronize)
@@ -199,14 +207,7 @@ class DeviceNetworks:
             raise EngineError(f"{plan.path}: expected {expected}, found {plan.shape}. Run: toolkit build-engine")
 
 
-# A device that is lost has nothing left to free, and its error was said where it was met.
-
-
 def _with_context(device: CudaDevice, free: Callable[[], object]) -> None:
+    # A device that is lost has nothing left to free, and its error was said where it was met.
     with suppress(EngineError), device.current():
         free()
-
-
-def _closed(flow: CudaFlow) -> None:
-    with suppress(FlowError):
-        flow.close()

@@ -223,7 +223,7 @@ class CudaFlow:
         if key not in work.launches:
             launches = tuple(flow_launches(work.layout, work.addresses, first, second, rounds))
             # A batch is launched seldom and holds the GPU long; a single pair is over before the host has launched it.
-            graph = self._device.capture(launches) if work.layout.pairs == 1 else None
+            graph = self._device.capture(lambda: self._device.launch(launches)) if work.layout.pairs == 1 else None
             work.launches[key] = graph or launches
         queued = work.launches[key]
         if isinstance(queued, CudaGraph):

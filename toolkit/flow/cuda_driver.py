@@ -6,8 +6,8 @@ The only module outside the engine room that imports PyCUDA. PyCUDA's errors lea
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,21 +115,39 @@ class CudaDevice:
                 *launch.arguments, grid=launch.grid, block=(THREADS_PER_BLOCK, 1, 1), stream=stream or self.stream
             )
 
-    def capture(self, launches: Iterable[Launch]) -> CudaGraph | None:
-        """Return the launches as a graph, which the host queues in one call; None if this driver has no graphs."""
-        library = _graph_library()
-        if library is None or library.cuStreamBeginCapture_v2(self.stream.handle, CAPTURE_THREAD_LOCAL) != 0:
+    def capture(self, queue: Callable[[], None], stream: Any = None) -> CudaGraph | None:
+        """Return what `queue` queues on a stream as a graph, which the host queues in one call. None of it has run.
+
+        Parameters
+        ----------
+        queue
+            Queues work on that stream, or on others that start from it and end in it. It may neither wait nor allocate.
+        stream
+            Where the graph will run, too; this object's if none is given.
+
+        Returns
+        -------
+        CudaGraph or None
+            None if this driver has no graphs, or that work cannot be one. The stream is then as it was before.
+        """
+        library, handle = _graph_library(), (stream or self.stream).handle
+        if library is None or library.cuStreamBeginCapture_v2(handle, CAPTURE_THREAD_LOCAL) != 0:
             return None
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        is_whole = False
         try:
-            self.launch(launches)
+            # What cannot be captured may be queued all the same. A device that is lost will say so then.
+            with suppress(self._cuda.Error, self._user.error):
+                queue()
+                is_whole = True
         finally:
-            ended = library.cuStreamEndCapture(self.stream.handle, ctypes.byref(graph))
-        if ended != 0:
-            return None
-        failed = library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, 0)
-        library.cuGraphDestroy(graph)
-        return None if failed else CudaGraph(library, executable, self.stream)
+            if library.cuStreamEndCapture(handle, ctypes.byref(graph)) != 0:
+                is_whole = False
+            if is_whole and library.cuGraphInstantiateWithFlags(ctypes.byref(executable), graph, 0) != 0:
+                is_whole = False
+            if graph.value:
+                library.cuGraphDestroy(graph)
+        return CudaGraph(library, executable, handle, self._user) if is_whole else None
 
     def wait(self) -> None:
         """Wait until everything queued is done."""
@@ -143,19 +161,30 @@ class CudaDevice:
 
 
 class CudaGraph:
-    """A captured sequence of launches. PyCUDA has no graphs, so this speaks to the driver itself."""
+    """Captured work. PyCUDA has no graphs, so this speaks to the driver itself.
 
-    def __init__(self, library: Any, executable: ctypes.c_void_p, stream: Any) -> None:
-        self._library, self._executable, self._stream = library, executable, stream
+    Whatever memory it reads or writes must live for as long as it is replayed.
+    """
+
+    def __init__(self, library: Any, executable: ctypes.c_void_p, stream: int, user: CudaUser) -> None:
+        self._library, self._executable, self._stream, self._user = library, executable, stream, user
 
     def replay(self) -> None:
-        """Queue the whole sequence."""
-        status = self._library.cuGraphLaunch(self._executable, self._stream.handle)
+        """Queue all of it on the stream that it was captured on.
+
+        Raises
+        ------
+        ToolkitError
+            The error of the device's user, if the driver refuses.
+        """
+        status = self._library.cuGraphLaunch(self._executable, self._stream)
         if status != 0:
-            raise FlowError(f"CUDA flow: the captured launches failed (CUDA error {status}). Restart the process.")
+            raise self._user.error(
+                f"{self._user.name}: the captured work failed (CUDA error {status}). Restart the process."
+            )
 
     def free(self) -> None:
-        """Give its memory back."""
+        """Give its memory back; the device's context must be current."""
         self._library.cuGraphExecDestroy(self._executable)
 
 
