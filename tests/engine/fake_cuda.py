@@ -106,6 +106,7 @@ class Block:
         if (self.raw[:start] != 0xFF).any() or (self.raw[start + self.size :] != 0xFF).any():
             raise driver.hazard(f"something wrote outside {self.kind} memory of {self.size} bytes")
         driver.blocks.remove(self)
+        self.content[...] = 0xFF
 
 
 class FakeStream:
