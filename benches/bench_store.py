@@ -137,7 +137,7 @@ def bench_loader(benchmark: BenchmarkFixture, prepared: Prepare, architecture: s
     spec = config.stream_input(stream)
     video = prepared(WITH_FLOW[0]).videos[0]
     labels = np.zeros(len(video.frames), dtype=np.int8)
-    labelled = LabelledVideo("a", "a", video, labels, ((0, len(labels)),))
+    labelled = LabelledVideo("a", "a", 30.0, video, labels, ((0, len(labels)),))
     out = np.empty((spec.channels, T, spec.crop, spec.crop), dtype=np.float32)
 
     def load() -> None:

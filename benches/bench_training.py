@@ -47,7 +47,7 @@ def loaded_clips_per_s(video: PreparedVideo, config: TrainConfig, stream: Stream
     """Return how many training clips one loader process makes per second: store read, crop, flip, scale."""
     spec, generator = config.stream_input(stream), np.random.default_rng(0)
     labels = np.zeros(len(video.frames), dtype=np.int8)
-    labelled = LabelledVideo("a", "a", video, labels, ((0, len(labels)),))
+    labelled = LabelledVideo("a", "a", 30.0, video, labels, ((0, len(labels)),))
     out = np.empty((spec.channels, config.clip.frames, spec.crop, spec.crop), dtype=np.float32)
     started_s = time.perf_counter()
     for _ in range(LOADED):
