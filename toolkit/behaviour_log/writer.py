@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import fcntl
 import os
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,9 @@ from toolkit.frames import NS_PER_S
 
 MOST_BACKWARD_S = 3600.0
 """A system clock further behind the log's end than this is taken for wrong, and refused."""
+
+RECENT_BOUTS = 20
+"""Bouts that a writer remembers after they have ended."""
 
 
 @dataclass
@@ -78,6 +82,7 @@ class LogWriter:
         self._continued_ns: int | None = None
         self.account = Account()
         self.unobserved_s: dict[Reason, float] = {}
+        self.ended_bouts: deque[Bout] = deque(maxlen=RECENT_BOUTS)
 
     def __enter__(self) -> Self:
         self._lock = _take_lock(self._folder / self._cage)
@@ -188,7 +193,7 @@ class LogWriter:
         if not (self._rows or self._intervals or self._bouts or self._clocks):
             return
         # The bout that goes on is stored as it is now, and stored again when it is longer.
-        self._add_bouts(copy.deepcopy(self._builder).end())
+        self._add_bouts(copy.deepcopy(self._builder).end(), ended=False)
         self._day.commit(self._rows, self._intervals.values(), self._bouts, self._clocks)
         self._rows.clear()
         self._intervals.clear()
@@ -243,11 +248,13 @@ class LogWriter:
         self._add_bouts(bouts, continues=continues)
         self._label = NO_LABEL
 
-    def _add_bouts(self, bouts: list[Bout], *, continues: bool = False) -> None:
+    def _add_bouts(self, bouts: list[Bout], *, continues: bool = False, ended: bool = True) -> None:
         for bout in bouts:
             continued = bout.start_ns == self._continued_ns
             dated = replace(bout, start_ns=self._day.start_ns) if continued else bout
             self._bouts.append((dated, continued, continues))
+            if ended:
+                self.ended_bouts.append(dated)
 
 
 def _take_lock(folder: Path) -> int:

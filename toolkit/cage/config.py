@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import ipaddress
 import json
 import os
 import re
@@ -106,6 +107,46 @@ class EngineTable(BaseModel):
     """Threads of OpenCV's flow; 0: OpenCV decides. Ours takes one."""
 
 
+class HealthTable(BaseModel):
+    """The page that tells how the daemon does, over HTTP. Off unless it has an address."""
+
+    model_config = _STRICT
+
+    listen: str | None = None
+    """Address and port, e.g. "127.0.0.1:9464"; every cage of a machine needs a port of its own."""
+    token_file: PathBesideFile | None = None
+    """File whose only line readers must show as "Authorization: Bearer ..."; needed unless listen is a loopback."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """The address to listen on, and its port."""
+        return None if self.listen is None else _address(self.listen)
+
+    @model_validator(mode="after")
+    def _is_closed_to_strangers(self) -> HealthTable:
+        if self.listen is None:
+            return self
+        host, _ = _address(self.listen)
+        if self.token_file is None and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(
+                f"{self.listen} can be reached from other machines, and anybody there could read it. Set token_file, "
+                "or listen on 127.0.0.1"
+            )
+        return self
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.ip_address(host)
+        if not 1 <= int(port) <= 65535:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f'listen: expected an IP address and a port, "127.0.0.1:9464"; found {listen!r}') from None
+    return host, int(port)
+
+
 class CageConfig(BaseModel):
     """One cage's whole configuration."""
 
@@ -115,6 +156,7 @@ class CageConfig(BaseModel):
     camera: CameraTable
     log: LogTable
     engine: EngineTable = EngineTable()
+    health: HealthTable = HealthTable()
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
@@ -203,7 +245,7 @@ def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:
 
 
 def _tables() -> dict[str, type[BaseModel]]:
-    return {"cage": CageTable, "camera": CameraTable, "log": LogTable, "engine": EngineTable}
+    return {"cage": CageTable, "camera": CameraTable, "log": LogTable, "engine": EngineTable, "health": HealthTable}
 
 
 _HEADER = re.compile(r"^\s*\[\s*([A-Za-z0-9_.\- ]+?)\s*\]")

@@ -25,6 +25,7 @@ from toolkit.cage.capture import CaptureThread, open_camera
 from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
 from toolkit.errors import EngineError, ToolkitError
@@ -37,7 +38,11 @@ if TYPE_CHECKING:
 
 
 def open_parts(
-    config: CageConfig, *, stop: threading.Event, on_build: Callable[[BuildProgress], None] | None = None
+    config: CageConfig,
+    *,
+    stop: threading.Event,
+    on_build: Callable[[BuildProgress], None] | None = None,
+    warn: Callable[[str], None] = print_warning,
 ) -> Parts:
     """Load the bundle, choose its engines and find the camera. Stale engines are built first, if so configured.
 
@@ -47,6 +52,8 @@ def open_parts(
         Ends a build of engines.
     on_build
         Told how far such a build is.
+    warn
+        Told what is not as it should be, but does not keep the daemon from running.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def open_parts(
 
     bundle = load_bundle(config.cage.bundle)
     camera = open_camera(config.camera)
-    ensure_current(bundle, engine=config.engine.kind, stale=config.engine.stale, on_progress=tell, warn=print_warning)
+    ensure_current(bundle, engine=config.engine.kind, stale=config.engine.stale, on_progress=tell, warn=warn)
     if config.engine.flow_threads:
         cv2.setNumThreads(config.engine.flow_threads)
     return Parts(
@@ -75,7 +82,7 @@ def open_parts(
             engine=config.engine.kind,
             threads=config.engine.threads,
             flow=config.engine.flow,
-            warn=print_warning,
+            warn=warn,
         ),
     )
 
@@ -107,26 +114,37 @@ def run(
         If a part cannot be opened, the source does not fit the bundle, the camera or an engine fails, or the log
         cannot be written. What was seen until then is in the log, but in the last case.
     """
-    parts = parts or open_parts(config, stop=stop, on_build=on_build)
-    manifest, info = parts.bundle.manifest, parts.camera.info
-    manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
+
+    def building(progress: BuildProgress) -> None:
+        service.building(progress)
+        if on_build is not None:
+            on_build(progress)
+
+    health = Health(config.cage.name)
     with ExitStack() as stack:
+        service = stack.enter_context(Service(config, health))
+        parts = parts or open_parts(config, stop=stop, on_build=building, warn=service.warn)
+        manifest, info = parts.bundle.manifest, parts.camera.info
+        manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
         networks = stack.enter_context(parts.networks)
         pipeline = Pipeline(manifest, networks, source_fps=info.fps, stride=config.cage.stride)
         clock = read_clock()
         engines = networks.engines
         session = session_of(config, parts.bundle, engines, clock)
-        health = Health(config.cage.name, parts.bundle.sha256, engines)
+        health.bundle_sha256, health.engines = parts.bundle.sha256, engines
+        health.behaviours = manifest.ethogram.names
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames))
-        watch = Watch(config, parts, pipeline, log, capture, health, on_progress)
+        watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
         watch.clock(clock)
         try:
             watch.run(stop)
         except ToolkitError as error:
             watch.fail(error)
             raise
-        return watch.finish("stopped" if stop.is_set() else "end-of-source")
+        reason = "stopped" if stop.is_set() else "end-of-source"
+        service.stopping(reason)
+        return watch.finish(reason)
 
 
 @contextmanager

@@ -1,19 +1,29 @@
-"""How a daemon does: counters, latency in bounded memory, and the status file beside the log."""
+"""How a daemon does: counters, latency in bounded memory, the status file beside the log, and whether that is well."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from toolkit.bouts import Bout
 from toolkit.files import atomic_write
+from toolkit.frames import NS_PER_S
 
 STATUS = "status.json"
+
+SILENT_S = 20.0
+"""A camera without a frame for so long is not well."""
+
+STALE_S = 30.0
+"""A daemon that has said nothing for so long hangs, or is dead; it says something every ten seconds."""
 
 
 class LatencyHistogram:
@@ -35,12 +45,19 @@ class LatencyHistogram:
     def __init__(self) -> None:
         self._counts = [0] * self._BINS
         self._total = 0
+        self.sum_s = 0.0
 
     def add(self, latency_s: float) -> None:
         """Count one latency."""
         place = int(math.log(max(latency_s, self._LEAST_S) / self._LEAST_S) / self._STEP)
         self._counts[min(place, self._BINS - 1)] += 1
         self._total += 1
+        self.sum_s += latency_s
+
+    @property
+    def count(self) -> int:
+        """Latencies counted."""
+        return self._total
 
     def percentile_s(self, percent: float) -> float | None:
         """Return a percentile, seconds; None while nothing was counted."""
@@ -55,11 +72,14 @@ class LatencyHistogram:
 
 @dataclass
 class Health:
-    """What `cage status` and a health page will show; written to `STATUS` beside the log."""
+    """What `cage status` and the health page show; written to `STATUS` beside the log.
+
+    The daemon's loop is the only one that writes to it, and replaces what it changes; others may read at any time.
+    """
 
     cage: str
-    bundle_sha256: str
-    engines: Mapping[str, str]
+    bundle_sha256: str = ""
+    engines: Mapping[str, str] = field(default_factory=dict)
     state: str = "starting"
     """starting, running, stopped or failed."""
     frames_captured: int = 0
@@ -70,6 +90,10 @@ class Health:
     unobserved_s: dict[str, float] = field(default_factory=dict)
     queue_depth: int = 0
     overloaded: bool = False
+    silent_s: float = 0.0
+    """Seconds since the newest frame, live cameras only."""
+    busy_s: float = 0.0
+    """Seconds spent on flow, networks and rows."""
     behaviour: str | None = None
     """Label of the newest row."""
     clock_synchronised: bool | None = None
@@ -78,19 +102,83 @@ class Health:
     error: str | None = None
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
+    behaviours: tuple[str, ...] = ()
+    """Names of the ethogram, which bouts number."""
+    bouts: tuple[Bout, ...] = ()
+    """The newest bouts that have ended, oldest first."""
+    beat_ns: int = field(default_factory=time.monotonic_ns)
+    """Monotonic time at which the loop last brought all this up to date."""
 
-    def status(self) -> dict[str, Any]:
-        """Return the status as JSON values."""
-        values = {name: value for name, value in vars(self).items() if name not in ("latency", "engines")}
+    @property
+    def age_s(self) -> float:
+        """Seconds since the loop last brought all this up to date."""
+        return (time.monotonic_ns() - self.beat_ns) / NS_PER_S
+
+    def status(self, folder: Path) -> dict[str, Any]:
+        """Return the status as JSON values; `folder` is the one whose disk the log fills."""
+        apart = ("latency", "engines", "behaviours", "bouts", "beat_ns")
+        values = {name: value for name, value in vars(self).items() if name not in apart}
         return values | {
             "engines": dict(self.engines),
             "latency_p50_s": self.latency.percentile_s(50),
             "latency_p99_s": self.latency.percentile_s(99),
+            "latency_sum_s": self.latency.sum_s,
+            "latency_count": self.latency.count,
+            "storage_free_bytes": free_bytes(folder),
             "process": os.getpid(),
             "updated_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
 
+    def newest_bouts(self) -> list[dict[str, Any]]:
+        """Return the newest bouts that have ended as JSON values, newest first."""
+        return [
+            {
+                "behaviour": self.behaviours[bout.behaviour],
+                "start_utc": _iso(bout.start_ns),
+                "duration_s": bout.duration_s,
+                "frames": bout.frames,
+                "mean_probability": bout.mean_probability,
+            }
+            for bout in reversed(self.bouts)
+        ]
+
     def write(self, folder: Path) -> None:
         """Write the status file."""
         with atomic_write(folder / STATUS) as beside:
-            beside.write_text(json.dumps(self.status(), indent=2) + "\n")
+            beside.write_text(json.dumps(self.status(folder), indent=2) + "\n")
+
+
+def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
+    """Return why a cage is not watched as it should be, most telling first; empty where all is well.
+
+    Parameters
+    ----------
+    status
+        As `Health.status` gives it.
+    age_s
+        Seconds since it was brought up to date. What a daemon said too long ago is not believed.
+    """
+    state = status["state"]
+    if state == "failed":
+        return [f"failed: {status['error']}"]
+    if state == "stopped":
+        return ["stopped"]
+    if state != "running":
+        return [state]
+    if age_s > STALE_S:
+        return [f"stale: the daemon said nothing for {age_s:.0f} s; it hangs or is dead"]
+    if status["silent_s"] > SILENT_S:
+        return [f"no frame from the camera for {status['silent_s']:.0f} s"]
+    return []
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return the free space of a folder's disk; None where it cannot be told."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def _iso(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / NS_PER_S, timezone.utc).isoformat(timespec="milliseconds")

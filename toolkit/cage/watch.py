@@ -14,6 +14,7 @@ from toolkit.cage.capture import Camera, CaptureThread, Delivery
 from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.engine.contract import ClipNetworks
 from toolkit.errors import CameraError, LogError, ToolkitError, VideoError
@@ -27,6 +28,7 @@ SILENT_S = 1.0
 """A live camera that delivers nothing for so long is recorded as lost from its last frame on."""
 
 CLOCK_S = 60.0
+HEALTH_S = 1.0
 STATUS_S = 10.0
 
 
@@ -51,6 +53,7 @@ class Watch:
         log: LogWriter,
         capture: CaptureThread,
         health: Health,
+        service: Service,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._config = config
@@ -60,6 +63,7 @@ class Watch:
         self._log = log
         self._capture = capture
         self._health = health
+        self._service = service
         self._on_progress = on_progress
         self._interval_ns = round(NS_PER_S / self._info.fps)
         self._started_ns = time.monotonic_ns()
@@ -67,7 +71,7 @@ class Watch:
         self._frame_ns: int | None = None
         self._heard_ns = self._started_ns
         self._busy_ns = 0
-        self._due_ns = dict.fromkeys(("flush", "clock", "status", "progress"), self._started_ns)
+        self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress"), self._started_ns)
 
     def run(self, stop: threading.Event) -> None:
         """Take what the camera delivers, step by step, until it ends or `stop` is set."""
@@ -77,13 +81,12 @@ class Watch:
 
     def step(self, delivery: Delivery | None) -> None:
         """Log what a frame shows, or that none came, and keep the books."""
-        if delivery is None:
-            self._note_silence()
-        else:
-            self._observe(delivery)
+        progressed = self._note_silence() if delivery is None else self._observe(delivery)
         self._keep_books()
+        if progressed:
+            self._service.progress(self._log.account.rows)
 
-    def _observe(self, delivery: Delivery) -> None:
+    def _observe(self, delivery: Delivery) -> bool:
         begun_ns = time.perf_counter_ns()
         frame = delivery.frame
         fps = self._manifest.geometry.fps
@@ -96,6 +99,7 @@ class Watch:
         self._heard_ns = time.monotonic_ns()
         self._health.frames_processed += 1
         self._busy_ns += time.perf_counter_ns() - begun_ns
+        return True
 
     def _log_rows(self, centres: list[CentreLogits]) -> None:
         for centre in centres:
@@ -109,12 +113,15 @@ class Watch:
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
 
-    def _note_silence(self) -> None:
+    def _note_silence(self) -> bool:
+        """Record that no frame comes; False where none has to come yet, or a recording takes its time."""
         now_ns = time.monotonic_ns()
-        if self._info.live and now_ns - self._heard_ns > SILENT_S * NS_PER_S:
-            self._log_rows(self._pipeline.end_segment())
-            self._health.behaviour = None
-            self._miss_until(now_ns, self._info.hole)
+        if not self._info.live or now_ns - self._heard_ns <= SILENT_S * NS_PER_S:
+            return False
+        self._log_rows(self._pipeline.end_segment())
+        self._health.behaviour = None
+        self._miss_until(now_ns, self._info.hole)
+        return True
 
     def _miss_until(self, now_ns: int, reason: Reason) -> None:
         since_ns = self._started_ns if self._frame_ns is None else self._frame_ns + self._interval_ns
@@ -130,6 +137,9 @@ class Watch:
             self._log.flush()
         if self._is_due("clock", now_ns, CLOCK_S):
             self.clock(read_clock())
+        if self._is_due("health", now_ns, HEALTH_S):
+            self._update_health(now_ns)
+            self._service.tell()
         if self._is_due("status", now_ns, STATUS_S):
             self._write_status()
         # At the very end the last rows are still to come.
@@ -172,15 +182,19 @@ class Watch:
         self._due_ns[task] = now_ns + round(every_s * NS_PER_S)
         return True
 
-    def _update_health(self) -> None:
+    def _update_health(self, now_ns: int) -> None:
         queue, health = self._capture.queue, self._health
+        health.beat_ns = now_ns
+        health.silent_s = (now_ns - self._heard_ns) / NS_PER_S if self._info.live else 0.0
+        health.busy_s = self._busy_ns / NS_PER_S
+        health.bouts = tuple(self._log.ended_bouts)
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
         health.queue_depth, health.overloaded = len(queue), queue.overloaded
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
 
     def _write_status(self) -> None:
-        self._update_health()
+        self._update_health(time.monotonic_ns())
         # The log matters more than its status page: a disk that is full is the log's to report.
         with suppress(OSError):
             self._health.write(self._log.path.parent)

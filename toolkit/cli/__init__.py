@@ -37,6 +37,8 @@ cages = typer.Typer(help="Run one cage: a headless daemon that writes the behavi
 cages.command()(cage.init)
 cages.command()(cage.check)
 cages.command()(cage.run)
+cages.command()(cage.status)
+cages.command()(cage.install)
 app.add_typer(cages, name="cage")
 
 built = typer.Typer(help="Look into a bundle's engines.", no_args_is_help=True)

@@ -1,0 +1,116 @@
+"""What a daemon tells the outside while it runs: systemd, the journal, and whoever asks its health page.
+
+Ready is a daemon whose first row is in the log. Its watchdog is pinged by progress alone: a frame that was processed,
+or silence of the camera that was recorded. A loop that hangs, in a network or in the log, pings no more.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
+
+from toolkit.cage.config import CageConfig
+from toolkit.cage.health import SILENT_S, Health
+from toolkit.cage.journal import EventLog
+from toolkit.cage.notify import Notifier
+from toolkit.cage.page import open_page
+from toolkit.frames import NS_PER_S
+
+if TYPE_CHECKING:
+    from toolkit.engine.build import BuildProgress
+
+BUILD_S = 600
+"""What each step of a build of engines asks systemd to wait for the next one."""
+
+CLOCK_STEP_S = 1.0
+"""Steps of the system's clock from here on are worth a line."""
+
+
+class Service:
+    """A daemon's voice; a context manager around its whole run, so that the health page is up while engines are built.
+
+    Raises
+    ------
+    ConfigError
+        On entering: if the health page cannot be served, or its token's file cannot be used.
+    """
+
+    def __init__(self, config: CageConfig, health: Health) -> None:
+        self._config = config
+        self._health = health
+        self._events = EventLog(config.cage.name)
+        self._stack = ExitStack()
+        self._ready = False
+        self._silent = self._overloaded = False
+        self._clock_step_ns = 0
+
+    def __enter__(self) -> Self:
+        config = self._config
+        page = open_page(config.health, self._health, config.log.folder / config.cage.name)
+        self._notifier = Notifier()
+        self._stack.callback(self._notifier.close)
+        if page is not None:
+            self._stack.enter_context(page)
+        self._events.info("starting", bundle=config.cage.bundle, log=config.log.folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._events.info("stopped", rows=self._health.rows)
+        else:
+            self._health.state, self._health.error = "failed", str(error)
+            self._events.error("failed", error=error)
+            self._notifier.send(STOPPING=1, STATUS=f"failed: {error}")
+        self._stack.close()
+
+    def warn(self, text: str) -> None:
+        """Pass on what a part of the daemon has to say."""
+        self._events.warning("warning", text=text)
+
+    def building(self, progress: BuildProgress) -> None:
+        """Ask systemd to wait while engines are built."""
+        self._notifier.send(EXTEND_TIMEOUT_USEC=BUILD_S * 1_000_000, STATUS=f"building engines: {progress.stage}")
+
+    def progress(self, rows: int) -> None:
+        """Say that a frame was processed, or silence recorded; called for every frame.
+
+        Parameters
+        ----------
+        rows
+            In the log by now; the first one makes the service ready.
+        """
+        if rows and not self._ready:
+            self._ready = self._notifier.send(READY=1)
+            if self._ready:
+                self._events.info("ready", engines=", ".join(sorted(set(self._health.engines.values()))))
+        self._notifier.ping()
+
+    def tell(self) -> None:
+        """Say what has changed since the last time; called once a second or so."""
+        health = self._health
+        lost_s = sum(health.unobserved_s.values())
+        self._notifier.send(
+            STATUS=f"{health.behaviour or 'no behaviour'}, {health.rows} rows, {health.frames_dropped} frames dropped, "
+            f"{lost_s:.0f} s unobserved"
+        )
+        silent = health.silent_s > SILENT_S
+        if silent and not self._silent:
+            self._events.warning("camera-silent", seconds=health.silent_s)
+        elif self._silent and not silent:
+            self._events.info("camera-back")
+        if health.overloaded and not self._overloaded:
+            self._events.warning("overloaded", dropped=health.frames_dropped)
+        step_s = (health.clock_step_ns - self._clock_step_ns) / NS_PER_S
+        if abs(step_s) >= CLOCK_STEP_S:
+            self._events.warning("clock-stepped", seconds=step_s, synchronised=health.clock_synchronised)
+        self._silent, self._overloaded, self._clock_step_ns = silent, health.overloaded, health.clock_step_ns
+
+    def stopping(self, reason: str) -> None:
+        """Say that the daemon is ending as it should."""
+        self._notifier.send(STOPPING=1, STATUS=reason)
+        self._events.info("stopping", reason=reason)
