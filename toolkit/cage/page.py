@@ -148,6 +148,7 @@ class _Server(ThreadingMixIn, TCPServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+    request_queue_size = 2 * MOST_CONNECTIONS
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str, str], tuple[int, str, str]]) -> None:
         self.address_family = socket.AF_INET6 if ipaddress.ip_address(address[0]).version == 6 else socket.AF_INET
@@ -176,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     wfile: io.BytesIO
+    # Of version 0.9 an answer would have neither status nor headers.
+    default_request_version = "HTTP/1.0"
 
     def setup(self) -> None:
         self.connection = self.request
