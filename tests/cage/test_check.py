@@ -60,6 +60,15 @@ def test_every_fault_is_said(tmp_path: Path) -> None:
     assert "is a file. Expected a folder" in found["log"]
 
 
+def test_a_health_page_that_cannot_be(tmp_path: Path) -> None:
+    health = {"listen": "0.0.0.0:9464", "token_file": tmp_path / "token"}
+    assert "cannot be read" in faults(check(config(tmp_path, health=health)))["health"]
+    (tmp_path / "token").write_text("0123456789abcdef")
+    (tmp_path / "token").chmod(0o600)
+    (finding,) = (f for f in check(config(tmp_path, health=health)) if f.subject == "health")
+    assert (finding.ok, finding.text) == (True, f"http://0.0.0.0:9464/healthz, token in {tmp_path / 'token'}")
+
+
 def test_an_engine_that_was_not_built(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
     for folder in bundle.path.parent.iterdir():
         if folder != bundle.path:

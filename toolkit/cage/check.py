@@ -14,6 +14,8 @@ from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.capture import open_camera
 from toolkit.cage.config import CageConfig
+from toolkit.cage.health import Health
+from toolkit.cage.page import open_page
 from toolkit.errors import CameraError, EngineError, LogError, ToolkitError
 from toolkit.flow import open_flow
 
@@ -30,7 +32,7 @@ class Finding:
 
     ok: bool
     subject: str
-    """What was checked: configuration, bundle, engine, flow, camera, log or disk."""
+    """What was checked: configuration, bundle, engine, flow, camera, log, disk or health."""
     text: str
     """What was found; for a fault also what was expected and what to do."""
 
@@ -61,6 +63,8 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
     yield _finding("camera", lambda: _camera(config, bundle))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
+    if config.health.listen is not None:
+        yield _finding("health", lambda: _health(config))
 
 
 def _finding(subject: str, examine: Callable[[], str]) -> Finding:
@@ -139,6 +143,13 @@ def _disk(config: CageConfig) -> str:
             f"({LEAST_DAYS * BYTES_PER_DAY / 1e6:.0f} MB). Free some space, or set [log] folder to another disk."
         )
     return f"{free / 1e9:.1f} GB free, {days:.0f} days of log at 30 rows per second"
+
+
+def _health(config: CageConfig) -> str:
+    # Not listened on: where the daemon runs already, the port is its own.
+    open_page(config.health, Health(config.cage.name), config.log.folder)
+    token = "no token" if config.health.token_file is None else f"token in {config.health.token_file}"
+    return f"http://{config.health.listen}/healthz, {token}"
 
 
 def _nearest(path: Path) -> Path:

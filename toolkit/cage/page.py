@@ -11,6 +11,7 @@ import io
 import ipaddress
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from typing_extensions import Self
 
 from toolkit.cage.config import HealthTable
 from toolkit.cage.health import Health, ailments
+from toolkit.cage.journal import LOGGER
 from toolkit.cage.metrics import CONTENT_TYPE, metrics
 from toolkit.engine.board import temperatures_c
 from toolkit.errors import ConfigError
@@ -168,8 +170,10 @@ class _Server(ThreadingMixIn, TCPServer):
         finally:
             self._free.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: what a client does to its own connection is not worth a line of the journal."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Say what is our fault; what a client does to its own connection is not worth a line of the journal."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            LOGGER.exception("health page")
 
 
 class _Handler(BaseHTTPRequestHandler):

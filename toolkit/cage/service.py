@@ -6,7 +6,7 @@ or silence of the camera that was recorded. A loop that hangs, in a network or i
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from toolkit.cage.health import SILENT_S, Health
 from toolkit.cage.journal import EventLog
 from toolkit.cage.notify import Notifier
 from toolkit.cage.page import open_page
+from toolkit.errors import LogError
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Service:
     def __init__(self, config: CageConfig, health: Health) -> None:
         self._config = config
         self._health = health
+        self._folder = config.log.folder / config.cage.name
         self._events = EventLog(config.cage.name)
         self._stack = ExitStack()
         self._ready = False
@@ -49,11 +51,11 @@ class Service:
 
     def __enter__(self) -> Self:
         config = self._config
-        page = open_page(config.health, self._health, config.log.folder / config.cage.name)
-        self._notifier = Notifier()
-        self._stack.callback(self._notifier.close)
+        page = open_page(config.health, self._health, self._folder)
         if page is not None:
             self._stack.enter_context(page)
+        self._notifier = Notifier()
+        self._stack.callback(self._notifier.close)
         self._events.info("starting", bundle=config.cage.bundle, log=config.log.folder)
         return self
 
@@ -64,9 +66,16 @@ class Service:
             self._events.info("stopped", rows=self._health.rows)
         else:
             self._health.state, self._health.error = "failed", str(error)
+            self._leave_status(error)
             self._events.error("failed", error=error)
             self._notifier.send(STOPPING=1, STATUS=f"failed: {error}")
         self._stack.close()
+
+    def _leave_status(self, error: BaseException) -> None:
+        # With a fault of the log's the folder may be another daemon's, or not to be written to.
+        if not isinstance(error, LogError) and self._folder.is_dir():
+            with suppress(OSError):
+                self._health.write(self._folder)
 
     def warn(self, text: str) -> None:
         """Pass on what a part of the daemon has to say."""
