@@ -71,6 +71,7 @@ class Watch:
         self._frame_ns: int | None = None
         self._heard_ns = self._started_ns
         self._busy_ns = 0
+        self._processed = 0
         self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress"), self._started_ns)
 
     def run(self, stop: threading.Event) -> None:
@@ -97,7 +98,7 @@ class Watch:
         self._log_rows(self._pipeline.push(frame))
         self._frame_ns = frame.capture_time_ns
         self._heard_ns = time.monotonic_ns()
-        self._health.frames_processed += 1
+        self._processed += 1
         self._busy_ns += time.perf_counter_ns() - begun_ns
         return True
 
@@ -189,6 +190,7 @@ class Watch:
         health.busy_s = self._busy_ns / NS_PER_S
         health.bouts = tuple(self._log.ended_bouts)
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
+        health.frames_processed = self._processed
         health.queue_depth, health.overloaded = len(queue), queue.overloaded
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
@@ -202,7 +204,7 @@ class Watch:
     def _tell_progress(self) -> None:
         if self._on_progress is not None:
             dropped = self._capture.queue.dropped
-            frames = self._health.frames_processed + dropped
+            frames = self._processed + dropped
             behaviour = self._health.behaviour or ""
             self._on_progress(Progress(frames, self._info.frames, self._log.account.rows, dropped, behaviour))
 
@@ -213,7 +215,7 @@ class Watch:
             log=self._log.path,
             frames_captured=self._capture.queue.captured,
             frames_dropped=self._capture.queue.dropped,
-            frames_processed=self._health.frames_processed,
+            frames_processed=self._processed,
             rows=self._log.account.rows,
             observed_s=self._log.observed_s,
             unobserved_s=dict(self._log.unobserved_s),
