@@ -19,7 +19,7 @@ from toolkit.cage.notify import Notifier
 
 ROOT = Path(__file__).parents[2]
 
-WATCHDOG_S = 4.0
+WATCHDOG_S = 3.0
 
 
 class Manager:
@@ -79,10 +79,10 @@ def test_ready_with_the_first_row_then_pings_then_stopping(tmp_path: Path, manag
 
 
 def test_pings_end_when_a_network_hangs(tmp_path: Path, manager: Manager) -> None:
-    with daemon(tmp_path, [(100_000, 0.0)], hang_after=60) as process:
+    with daemon(tmp_path, [(100_000, 0.0)], hang_after=30) as process:
         assert manager.hear(30, until="READY=1")[-1] == "READY=1"
-        # 60 frames are 2 s; the one ping that may be under way, and then none for the watchdog's whole time.
-        manager.hear(4.0)
+        # 30 answers take 1 s; afterwards nothing comes for longer than the watchdog waits.
+        manager.hear(2.5)
         assert manager.hear(WATCHDOG_S + 1) == []
         assert process.poll() is None
 
@@ -91,16 +91,13 @@ def test_silence_that_is_recorded_is_progress(tmp_path: Path, manager: Manager) 
     with daemon(tmp_path, [(30, 1000.0), (1, 0.0)]):
         assert manager.hear(30, until="READY=1")[-1] == "READY=1"
         manager.hear(2.5)
-        assert manager.hear(1.5 * WATCHDOG_S).count("WATCHDOG=1") >= 4
+        assert manager.hear(1.4 * WATCHDOG_S).count("WATCHDOG=1") >= 3
 
 
 def test_a_daemon_without_a_row_is_not_ready(tmp_path: Path, manager: Manager) -> None:
-    # The clip of the first frame wants seven more.
-    with daemon(tmp_path, [(7, 0.4), (1, 1000.0)]):
-        heard = manager.hear(30, until="READY=1")
-        assert heard[-1] == "READY=1"
-    with daemon(tmp_path, [(1, 1000.0)], hang_after=1):
-        assert "READY=1" not in manager.hear(6)
+    # The camera delivers, but the network never gives its first answer.
+    with daemon(tmp_path, [(100_000, 0.0)], hang_after=1):
+        assert "READY=1" not in manager.hear(4)
 
 
 def test_an_abstract_socket() -> None:
