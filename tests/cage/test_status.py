@@ -65,6 +65,8 @@ def test_one_that_is_not_well_is_said_and_is_the_exit_code(tmp_path: Path, chang
     assert code == 1
     assert words in text
     assert "b1:" not in text
+    # What the mouse did when somebody last looked is not what it does.
+    assert text.count("groom") == 1
 
 
 def test_a_status_that_is_half_or_foreign(tmp_path: Path) -> None:

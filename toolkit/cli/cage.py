@@ -104,7 +104,7 @@ def _status_table(statuses: list[CageStatus]) -> Table:
             one.cage,
             "stale" if stale else values.get("state", "unknown"),
             "-" if one.age_s is None else f"{one.age_s:.0f} s",
-            "-" if stale else values.get("behaviour") or "-",
+            "-" if one.ailments else values.get("behaviour") or "-",
             str(values.get("frames_captured", "-")),
             str(values.get("frames_dropped", "-")),
             ", ".join(f"{reason} {seconds:.0f} s" for reason, seconds in unobserved if seconds > 0) or "-",
