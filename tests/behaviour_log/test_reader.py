@@ -55,9 +55,9 @@ def test_not_a_database(tmp_path: Path) -> None:
 def test_a_newer_schema(tmp_path: Path, reads: bool) -> None:
     path = written(tmp_path)
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     database.close()
-    with pytest.raises(LogError, match=r"schema 2, this toolkit knows schemas up to 1\. Update the toolkit"):
+    with pytest.raises(LogError, match=r"schema 3, this toolkit knows schemas up to 2\. Update the toolkit"):
         if reads:
             read_log(path)
         else:

@@ -6,10 +6,22 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.behaviour_log.schema import APPLICATION_ID, SCHEMA_VERSION
+from toolkit.behaviour_log.schema import APPLICATION_ID, SCHEMA_VERSION, UNOBSERVED
 from toolkit.errors import LogError
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _admit_reasons(connection: sqlite3.Connection) -> None:
+    """Version 2 has more reasons for unobserved time, and ``blocked``, which was never written, is ``obstructed``."""
+    connection.execute("ALTER TABLE unobserved RENAME TO unobserved_before")
+    connection.execute(UNOBSERVED)
+    connection.execute(
+        "INSERT INTO unobserved SELECT start_ns, stop_ns, replace(reason, 'blocked', 'obstructed') "
+        "FROM unobserved_before"
+    )
+    connection.execute("DROP TABLE unobserved_before")
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _admit_reasons}
 """Step from the version that is the key to the next one, run inside a transaction. Version 1 is the first."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum, IntFlag
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Written to ``PRAGMA user_version``."""
 
 APPLICATION_ID = 0x6D6C6F67
@@ -28,7 +28,10 @@ class Reason(str, Enum):
     OVERLOAD = "overload"
     FROZEN = "frozen"
     DARK = "dark"
-    BLOCKED = "blocked"
+    SATURATED = "saturated"
+    BLURRED = "blurred"
+    SHIFTED = "shifted"
+    OBSTRUCTED = "obstructed"
     CLOCK_UNSYNCHRONISED = "clock-unsynchronised"
     END_OF_SOURCE = "end-of-source"
 
@@ -41,6 +44,15 @@ class Quality(IntFlag):
     UNCERTAIN = 2
     """No behaviour was probable enough: the row has no label."""
 
+
+UNOBSERVED = f"""\
+CREATE TABLE unobserved (
+    -- Time without rows. Observed and unobserved time cover a log from its first row on exactly once. Intervals are
+    -- cut at midnight; those of days on which no daemon ran lie in the first file after them.
+    start_ns INTEGER PRIMARY KEY,   -- UTC ns since 1970
+    stop_ns INTEGER NOT NULL,
+    reason TEXT NOT NULL CHECK (reason IN ({", ".join(f"'{reason.value}'" for reason in Reason)}))
+)"""
 
 SCHEMA = f"""
 CREATE TABLE meta (
@@ -91,13 +103,7 @@ CREATE TABLE bout (
     continued_to INTEGER NOT NULL   -- 1: goes on the day after
 );
 
-CREATE TABLE unobserved (
-    -- Time without rows. Observed and unobserved time cover a log from its first row on exactly once. Intervals are
-    -- cut at midnight; those of days on which no daemon ran lie in the first file after them.
-    start_ns INTEGER PRIMARY KEY,   -- UTC ns since 1970
-    stop_ns INTEGER NOT NULL,
-    reason TEXT NOT NULL CHECK (reason IN ({", ".join(f"'{reason.value}'" for reason in Reason)}))
-);
+{UNOBSERVED};
 
 CREATE TABLE clock (
     -- What the system's clocks said: at the start, then every minute.

@@ -19,6 +19,7 @@ from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
 from toolkit.flow import FlowChoice
+from toolkit.view import ViewTable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -157,6 +158,7 @@ class CageConfig(BaseModel):
     log: LogTable
     engine: EngineTable = EngineTable()
     health: HealthTable = HealthTable()
+    view: ViewTable = ViewTable()
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
@@ -245,7 +247,14 @@ def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:
 
 
 def _tables() -> dict[str, type[BaseModel]]:
-    return {"cage": CageTable, "camera": CameraTable, "log": LogTable, "engine": EngineTable, "health": HealthTable}
+    return {
+        "cage": CageTable,
+        "camera": CameraTable,
+        "log": LogTable,
+        "engine": EngineTable,
+        "health": HealthTable,
+        "view": ViewTable,
+    }
 
 
 _HEADER = re.compile(r"^\s*\[\s*([A-Za-z0-9_.\- ]+?)\s*\]")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.engine.contract import ClipNetworks
 from toolkit.errors import CameraError, LogError, ToolkitError, VideoError
-from toolkit.frames import NS_PER_S, is_consecutive
+from toolkit.frames import NS_PER_S, Frame, is_consecutive
 from toolkit.pipeline import CentreLogits, Pipeline
+from toolkit.view import ViewMonitor
 
 TICK_S = 0.5
 """Longest time without looking whether to stop, to commit, or whether the camera is silent."""
@@ -66,6 +68,10 @@ class Watch:
         self._service = service
         self._on_progress = on_progress
         self._interval_ns = round(NS_PER_S / self._info.fps)
+        self._view = ViewMonitor(config.view, self._manifest.geometry.roi)
+        # What may yet turn out to be of frozen frames, oldest first, with the time of its clip's last frame: at most
+        # `frozen_s` of it.
+        self._held: deque[tuple[CentreLogits, int]] = deque()
         self._started_ns = time.monotonic_ns()
         # Capture time of the newest frame, or the start while there is none.
         self._frame_ns: int | None = None
@@ -92,17 +98,49 @@ class Watch:
         frame = delivery.frame
         fps = self._manifest.geometry.fps
         if self._frame_ns is not None and not is_consecutive(self._frame_ns, frame.capture_time_ns, fps):
-            self._log_rows(self._pipeline.end_segment())
+            self._end_segment()
             reason = Reason.OVERLOAD if delivery.dropped else self._info.hole
             self._log.unobserved(self._frame_ns + self._interval_ns, frame.capture_time_ns, reason)
-        self._log_rows(self._pipeline.push(frame))
+        self._classify(frame)
         self._frame_ns = frame.capture_time_ns
         self._heard_ns = time.monotonic_ns()
         self._processed += 1
         self._busy_ns += time.perf_counter_ns() - begun_ns
         return True
 
-    def _log_rows(self, centres: list[CentreLogits]) -> None:
+    def _classify(self, frame: Frame) -> None:
+        view = self._view.judge(frame.image, frame.capture_time_ns)
+        if view.reason is None:
+            self._hold(self._pipeline.push(frame), frame.capture_time_ns)
+            self._log_held(view.sound_until_ns)
+            return
+        begin_ns = frame.capture_time_ns
+        if view.reason is Reason.FROZEN:
+            # What waits was classified before it was known: no clip with a repeated frame becomes a row.
+            self._hold(self._pipeline.end_segment(), self._frame_ns or begin_ns)
+            self._log_held(view.sound_until_ns)
+            self._held.clear()
+            begin_ns = min(begin_ns, view.sound_until_ns + self._interval_ns)
+        else:
+            self._end_segment()
+        self._health.behaviour = None
+        self._log.unobserved(begin_ns, frame.capture_time_ns + self._interval_ns, view.reason)
+
+    def _hold(self, centres: Iterable[CentreLogits], clips_end_ns: int) -> None:
+        self._held.extend((centre, clips_end_ns) for centre in centres)
+
+    def _log_held(self, sound_until_ns: int) -> None:
+        """Log the rows whose clips end by then."""
+        while self._held and self._held[0][1] <= sound_until_ns:
+            self._log_rows([self._held.popleft()[0]])
+
+    def _end_segment(self) -> None:
+        """Log the frames that wait for successors, which will not come."""
+        self._log_rows(centre for centre, _ in self._held)
+        self._held.clear()
+        self._log_rows(self._pipeline.end_segment())
+
+    def _log_rows(self, centres: Iterable[CentreLogits]) -> None:
         for centre in centres:
             probabilities = self._manifest.fusion.probabilities(centre.logits)
             label: int | None = int(probabilities.argmax())
@@ -119,7 +157,7 @@ class Watch:
         now_ns = time.monotonic_ns()
         if not self._info.live or now_ns - self._heard_ns <= SILENT_S * NS_PER_S:
             return False
-        self._log_rows(self._pipeline.end_segment())
+        self._end_segment()
         self._health.behaviour = None
         self._miss_until(now_ns, self._info.hole)
         return True
@@ -155,7 +193,7 @@ class Watch:
 
     def finish(self, reason: str) -> Summary:
         """Log the frames that still wait for successors, close the session, and say how it went."""
-        self._log_rows(self._pipeline.end_segment())
+        self._end_segment()
         if reason == "end-of-source" and self._info.live:
             self._miss_until(time.monotonic_ns(), Reason.END_OF_SOURCE)
         self._log.close(reason)
@@ -170,7 +208,7 @@ class Watch:
         # Nothing that goes wrong here may hide the error itself.
         with suppress(ToolkitError):
             if isinstance(error, CameraError | VideoError):
-                self._log_rows(self._pipeline.end_segment())
+                self._end_segment()
                 if self._info.live:
                     self._miss_until(time.monotonic_ns(), Reason.CAMERA_LOST)
             if not isinstance(error, LogError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +25,7 @@ from toolkit.ethogram import MOUSE_HOME_CAGE
 from toolkit.files import atomic_directory
 from toolkit.synth.activity import smooth_noise
 from toolkit.synth.behaviour import SHORTEST_S, Motion, plan_motion
+from toolkit.synth.fault import ViewFault, check_faults, with_faults
 from toolkit.synth.render import Renderer
 from toolkit.synth.scene import COATS, Appearance, SceneState
 from toolkit.synth.true_flow import FlowTruth, TrueFlow
@@ -48,11 +49,13 @@ class SyntheticVideo:
         Width and height in pixels.
     strain
         The mouse's coat, a key of `COATS`; None draws one.
+    faults
+        What the camera suffers; the truth stays that of the cage behind it.
 
     Raises
     ------
     InputError
-        If the duration, the frame rate, the size or the strain is out of range.
+        If the duration, the frame rate, the size, the strain or a fault is out of range.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class SyntheticVideo:
         fps: float = 30.0,
         size: tuple[int, int] = (320, 240),
         strain: str | None = None,
+        faults: Sequence[ViewFault] = (),
     ) -> None:
+        check_faults(faults)
         if strain is not None and strain not in COATS:
             raise InputError(f"expected a strain of {', '.join(COATS)}, found {strain!r}.")
         if min(size) < 64 or max(size) > 1280:
@@ -70,6 +75,7 @@ class SyntheticVideo:
         self.seed = seed
         self.fps = fps
         self.size = size
+        self.faults = tuple(faults)
         self.appearance = Appearance.draw(np.random.default_rng((seed, 1)), strain)
         self.motion: Motion = plan_motion(self.appearance, duration_s, fps, np.random.default_rng((seed, 2)))
 
@@ -88,8 +94,8 @@ class SyntheticVideo:
     def frames(self) -> Iterator[NDArray[np.uint8]]:
         """Render the frames in order, each (H, W, 3) uint8 RGB."""
         renderer = Renderer(self.appearance, self.size, self.seed)
-        for index in range(len(self)):
-            yield renderer.render(self.state(index))
+        rendered = (renderer.render(self.state(index)) for index in range(len(self)))
+        return with_faults(rendered, self.faults, self.fps, self.seed)
 
     def true_flow(self, index: int) -> TrueFlow:
         """Return the true flow from frame `index` - 1 to frame `index`, which is at least 1."""
