@@ -66,7 +66,13 @@ def bench_cage_loop(benchmark: BenchmarkFixture, tmp_path: Path, resize: int, cr
     def watch() -> None:
         folder = tmp_path / str(next(runs))
         config = CageConfig.model_validate(
-            {"cage": {"name": "a", "bundle": "b"}, "camera": {"video": "v"}, "log": {"folder": folder}}
+            {
+                "cage": {"name": "a", "bundle": "b"},
+                "camera": {"video": "v"},
+                "log": {"folder": folder},
+                # Noise is no cage; what this costs is measured by itself (bench_view.py).
+                "view": {"checks": ()},
+            }
         )
         backends = {"rgb": FreeBackend(), "flow": FreeBackend()}
         parts = Parts(Bundle(tmp_path, spec, "f" * 64), MemoryCamera(), HostNetworks(spec, FreeFlow(), backends))

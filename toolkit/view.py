@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from toolkit.behaviour_log import Reason
 from toolkit.frames import NS_PER_S
+from toolkit.preprocess import grey_frame
 
 Check = Literal["frozen", "dark", "saturated", "blurred", "shifted", "obstructed"]
 CHECKS: tuple[Check, ...] = ("frozen", "dark", "saturated", "blurred", "shifted", "obstructed")
@@ -28,8 +29,13 @@ _FINE = (160, 120)
 _COARSE = (80, 60)
 _BLOCKS = (8, 6)
 _BLOCK_AGREES = 0.3
-_FLAT_VARIANCE = 16.0
+_FLAT_VARIANCE = 4.0
 """Grey levels squared: a block that varies less than this is as good as flat."""
+_LOG_LEVEL = 0.15
+"""A block whose brightness, in any colour, changed by more than this against the whole picture's has changed."""
+_BREAK = 4.0
+_FORGET = 0.125
+"""Changed frames that break a freeze, and what a repeated frame forgets of one: an encoder's key frames differ too."""
 
 
 class ViewTable(BaseModel):
@@ -39,10 +45,12 @@ class ViewTable(BaseModel):
 
     checks: tuple[Check, ...] = CHECKS
     """What is looked for; leave one out to switch it off."""
-    frozen_s: float = Field(default=2.0, gt=0, le=60)
+    frozen_s: float = Field(default=3.0, gt=0, le=60)
     """Frames that repeat one another for this many seconds are frozen, from the first repetition on."""
-    frozen_share: float = Field(default=0.001, ge=0, lt=1)
-    """A frame repeats the one before if at most this share of its sampled values differs."""
+    frozen_level: int = Field(default=2, ge=0, le=255)
+    """Grey levels by which a value may differ and still be repeated: an encoder goes on refining a picture at rest."""
+    frozen_share: float = Field(default=0.0005, ge=0, lt=1)
+    """A frame repeats the one before if at most this share of its sampled values differs by more."""
     dark_level: int = Field(default=24, ge=0, le=255)
     """Grey level up to which a pixel is dark."""
     dark_share: float = Field(default=0.97, gt=0, le=1)
@@ -117,8 +125,7 @@ class ViewMonitor:
             x, y, width, height = self._roi
             image = image[y : y + height, x : x + width]
         sound_until_ns = self._freeze.follow(image, capture_time_ns)
-        grey = cv2.cvtColor(cv2.resize(image, _FINE, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        found = self._found(grey)
+        found = self._found(cv2.resize(image, _FINE, interpolation=cv2.INTER_AREA))
         if found is None and capture_time_ns - sound_until_ns >= self._table.frozen_s * NS_PER_S:
             found = Reason.FROZEN
         self._settle(found, capture_time_ns)
@@ -126,14 +133,15 @@ class ViewMonitor:
             self._scene.learn(capture_time_ns)
         return View(self._reason, sound_until_ns)
 
-    def _found(self, grey: NDArray[np.uint8]) -> Reason | None:
+    def _found(self, small: NDArray[np.uint8]) -> Reason | None:
         table = self._table
+        grey = grey_frame(small)
         if "dark" in table.checks and np.count_nonzero(grey <= table.dark_level) >= table.dark_share * grey.size:
             return Reason.DARK
         bright = np.count_nonzero(grey >= table.saturated_level)
         if "saturated" in table.checks and bright >= table.saturated_share * grey.size:
             return Reason.SATURATED
-        return self._scene.compare(grey)
+        return self._scene.compare(small, grey)
 
     def _settle(self, found: Reason | None, time_ns: int) -> None:
         if found is self._reason:
@@ -154,20 +162,27 @@ class _Freeze:
 
     def __init__(self, table: ViewTable) -> None:
         self._enabled = "frozen" in table.checks
-        self._share = table.frozen_share
+        self._level, self._share = table.frozen_level, table.frozen_share
         self._samples: NDArray[np.uint8] | None = None
+        self._changes = _BREAK
         self._since_ns = 0
 
     def follow(self, image: NDArray[np.uint8], time_ns: int) -> int:
-        """Return the time of the newest frame that did not repeat its predecessor."""
+        """Return the time of the newest frame before the repetitions that last; of this one if none do."""
         if not self._enabled:
             return time_ns
         # Picked, not averaged: a mean over pixels would hide the noise by which a live sensor is known.
         steps = [max(1, side // size) for side, size in zip(image.shape[:2], reversed(_FINE), strict=True)]
         samples = np.ascontiguousarray(image[:: steps[0], :: steps[1]])
         before, self._samples = self._samples, samples
-        same_shape = before is not None and before.shape == samples.shape
-        if not same_shape or np.count_nonzero(before != samples) > self._share * samples.size:
+        if before is None:
+            self._since_ns = time_ns
+            return time_ns
+        if np.count_nonzero(cv2.absdiff(before, samples) > self._level) <= self._share * samples.size:
+            self._changes = max(0.0, self._changes - _FORGET)
+            return self._since_ns
+        self._changes = min(_BREAK, self._changes + 1.0)
+        if self._changes >= _BREAK:
             self._since_ns = time_ns
         return self._since_ns
 
@@ -182,54 +197,65 @@ class _Scene:
 
     def forget(self) -> None:
         """Take the next good frame for the cage's picture."""
-        self._picture: NDArray[np.float32] | None = None
-        self._sharpness = 0.0
-        self._frame = np.zeros(0, dtype=np.float32)
-        self._frame_sharpness = 0.0
-        self._learned_ns = self._begun_ns = 0
+        self._picture: _Sketch | None = None
+        self._begun_ns = self._learned_ns = 0
 
-    def compare(self, grey: NDArray[np.uint8]) -> Reason | None:
-        """Say how a (120, 160) uint8 grey frame differs from the cage's picture."""
-        coarse = cv2.resize(grey, _COARSE, interpolation=cv2.INTER_AREA).astype(np.float32)
-        self._frame, self._frame_sharpness = coarse, _sharpness(grey)
+    def compare(self, small: NDArray[np.uint8], grey: NDArray[np.uint8]) -> Reason | None:
+        """Say how a (120, 160, 3) uint8 RGB frame, and its grey image, differ from the cage's picture."""
+        self._frame = _Sketch.of(small, grey)
         if self._picture is None:
             return None
-        checks = self._table.checks
-        changed = _changed_share(self._picture, coarse)
-        if (
-            "shifted" in checks
-            and changed > self._table.obstructed_share / 2
-            and self._is_shifted(self._picture, coarse, changed)
-        ):
+        table, checks = self._table, self._table.checks
+        changed = _changed_share(self._picture, self._frame)
+        if "shifted" in checks and changed > table.obstructed_share / 2 and self._is_shifted(self._picture):
             return Reason.SHIFTED
-        if "obstructed" in checks and changed > self._table.obstructed_share:
-            return Reason.OBSTRUCTED
-        if "blurred" in checks and self._frame_sharpness < self._table.blurred_share * self._sharpness:
+        # Only where the scene is still there, if softer: what covers the lens has few edges too.
+        soft = self._frame.sharpness < table.blurred_share * self._picture.sharpness
+        if "blurred" in checks and soft and changed < 0.5:
             return Reason.BLURRED
-        return None
+        return Reason.OBSTRUCTED if "obstructed" in checks and changed > table.obstructed_share else None
 
     def learn(self, time_ns: int) -> None:
         """Let the cage's picture follow the frame compared last, which was good."""
         if self._picture is None:
-            self._picture, self._sharpness = self._frame, self._frame_sharpness
-            self._begun_ns = self._learned_ns = time_ns
-            return
-        # A plain mean at first, then one that forgets within `adapt_s`.
-        age_ns = min(time_ns - self._begun_ns, self._table.adapt_s * NS_PER_S)
-        weight = min(time_ns - self._learned_ns, NS_PER_S) / max(age_ns, 1)
-        cv2.accumulateWeighted(self._frame, self._picture, weight)
-        self._sharpness += weight * (self._frame_sharpness - self._sharpness)
+            self._picture, self._begun_ns = self._frame, time_ns
+        else:
+            # A plain mean at first, then one that forgets within `adapt_s`.
+            age_ns = min(time_ns - self._begun_ns, self._table.adapt_s * NS_PER_S)
+            self._picture.follow(self._frame, min(time_ns - self._learned_ns, NS_PER_S) / max(age_ns, 1))
         self._learned_ns = time_ns
 
-    def _is_shifted(self, picture: NDArray[np.float32], coarse: NDArray[np.float32], changed: float) -> bool:
-        """Say whether the frame is the cage's picture elsewhere: laid back over it, most of the change is gone."""
+    def _is_shifted(self, picture: _Sketch) -> bool:
+        """Say whether the frame is the cage's picture elsewhere: laid back over it, most of the structure is there."""
         # Windowed here: OpenCV writes the windowed images over the ones it is given.
-        (x, y), _ = cv2.phaseCorrelate(picture * self._window, coarse * self._window)
-        if float(np.hypot(x, y)) <= self._table.shifted_share * _COARSE[0]:
+        (x, y), _ = cv2.phaseCorrelate(picture.grey * self._window, self._frame.grey * self._window)
+        if not self._table.shifted_share * _COARSE[0] < float(np.hypot(x, y)) < _COARSE[0] / 2:
             return False
         back = np.array([[1, 0, -x], [0, 1, -y]], dtype=np.float32)
-        laid = cv2.warpAffine(coarse, back, _COARSE, borderMode=cv2.BORDER_REPLICATE)
-        return _changed_share(picture, laid) < changed / 2
+        laid = cv2.warpAffine(self._frame.grey, back, _COARSE, borderMode=cv2.BORDER_REPLICATE)
+        return _unlike(picture.grey, laid).mean() < _unlike(picture.grey, self._frame.grey).mean() / 2
+
+
+@dataclass
+class _Sketch:
+    """What is kept of a frame, or of the mean of many."""
+
+    grey: NDArray[np.float32]
+    """(60, 80) grey levels."""
+    levels: NDArray[np.float32]
+    """(6, 8, 3): mean RGB of each block."""
+    sharpness: float
+
+    @classmethod
+    def of(cls, small: NDArray[np.uint8], grey: NDArray[np.uint8]) -> _Sketch:
+        coarse = cv2.resize(grey, _COARSE, interpolation=cv2.INTER_AREA).astype(np.float32)
+        levels = cv2.resize(small, _BLOCKS, interpolation=cv2.INTER_AREA).astype(np.float32)
+        return cls(coarse, levels, _sharpness(grey))
+
+    def follow(self, frame: _Sketch, weight: float) -> None:
+        cv2.accumulateWeighted(frame.grey, self.grey, weight)
+        cv2.accumulateWeighted(frame.levels, self.levels, weight)
+        self.sharpness += weight * (frame.sharpness - self.sharpness)
 
 
 def _sharpness(grey: NDArray[np.uint8]) -> float:
@@ -239,8 +265,16 @@ def _sharpness(grey: NDArray[np.uint8]) -> float:
     return float(np.hypot(across, down) / np.sqrt(fine.size) / max(float(fine.std()), 1.0))
 
 
-def _changed_share(picture: NDArray[np.float32], frame: NDArray[np.float32]) -> float:
-    """Return the share of blocks whose structure differs, whatever their brightness.
+def _changed_share(picture: _Sketch, frame: _Sketch) -> float:
+    """Return the share of blocks that look unlike: in structure, or in brightness or colour against the others."""
+    ratio = np.log((frame.levels + 8) / (picture.levels + 8))
+    # Against the median block, so that a change of the light is none of the scene.
+    recoloured = (np.abs(ratio - np.median(ratio, axis=(0, 1))) > _LOG_LEVEL).any(axis=2)
+    return float((recoloured | _unlike(picture.grey, frame.grey)).mean())
+
+
+def _unlike(picture: NDArray[np.float32], frame: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return the (6, 8) blocks whose structure differs, whatever their brightness.
 
     Per block 2 cov / (var + var), the structure and contrast of the structural similarity index (Wang et al. 2004).
     """
@@ -250,5 +284,5 @@ def _changed_share(picture: NDArray[np.float32], frame: NDArray[np.float32]) -> 
     )
     covariance = product - mean_p * mean_f
     variances = square_p - mean_p * mean_p + square_f - mean_f * mean_f
-    agreement = (2 * covariance + _FLAT_VARIANCE) / (variances + _FLAT_VARIANCE)
-    return float(np.count_nonzero(agreement < _BLOCK_AGREES) / _BLOCKS[0] / _BLOCKS[1])
+    unlike: NDArray[np.bool_] = (2 * covariance + _FLAT_VARIANCE) / (variances + _FLAT_VARIANCE) < _BLOCK_AGREES
+    return unlike
