@@ -233,7 +233,7 @@ class _Scene:
             return False
         back = np.array([[1, 0, -x], [0, 1, -y]], dtype=np.float32)
         laid = cv2.warpAffine(self._frame.grey, back, _COARSE, borderMode=cv2.BORDER_REPLICATE)
-        return _unlike(picture.grey, laid).mean() < _unlike(picture.grey, self._frame.grey).mean() / 2
+        return bool(_unlike(picture.grey, laid).mean() < _unlike(picture.grey, self._frame.grey).mean() / 2)
 
 
 @dataclass
