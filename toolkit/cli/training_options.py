@@ -37,7 +37,7 @@ Preset = Annotated[
     str | None,
     typer.Option(
         help="Recipe for what nothing else says: paper (the authors' schedule) or modern (AdamW, cosine, balanced, "
-        "averaged weights). (default: none)"
+        "averaged weights). (default: modern)"
     ),
 ]
 Weights = Annotated[
@@ -52,10 +52,11 @@ HeadChoice = Annotated[
     str | None,
     typer.Option("--head", help="The published classifier is replaced, or stacked under ours. (default: replaced)"),
 ]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training samples. (default: 20)")]
-Batch = Annotated[int | None, typer.Option(help="Clips per step. (default: 6)")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training samples. (default: the recipe's)")]
+Batch = Annotated[int | None, typer.Option(help="Clips per step. (default: the recipe's)")]
 Amp = Annotated[
-    str | None, typer.Option(help="Mixed precision: off, auto (where the GPU has it), bf16 or fp16. (default: off)")
+    str | None,
+    typer.Option(help="Mixed precision: off, auto (where the GPU has it), bf16 or fp16. (default: the recipe's)"),
 ]
 Deterministic = Annotated[
     bool | None,
