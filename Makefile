@@ -2,15 +2,17 @@
 # make test   the tests
 # make check  lint, types and import contracts
 # make bench  the benchmarks, as a table and benches/results/latest.json
+# make soak   months of a cage in under an hour: memory, files and threads stay flat (SOAK_FRAMES=200000: minutes)
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?= demo
+SOAK_FRAMES ?= 2000000
 TOOLKIT = $(BIN)/toolkit
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench soak clean
 
 $(VENV)/created:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed: apt-get install python3 python3-venv"; exit 1; }
@@ -51,6 +53,9 @@ check: $(VENV)/installed-dev .stubs/fetched
 bench: $(VENV)/installed-dev
 	@mkdir -p benches/results
 	$(BIN)/pytest benches --benchmark-columns=median,min,iqr,ops,rounds --benchmark-sort=fullname --benchmark-group-by=group --benchmark-json benches/results/latest.json
+
+soak: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benches.soak --frames $(SOAK_FRAMES)
 
 clean:
 	rm -rf $(VENV) .stubs $(DEMO)
