@@ -119,8 +119,10 @@ class Watch:
             # What waits was classified before it was known: no clip with a repeated frame becomes a row.
             self._hold(self._pipeline.end_segment(), self._frame_ns or begin_ns)
             self._log_held(view.sound_until_ns)
+            waiting_ns = [centre.capture_time_ns for centre, _ in self._held]
             self._held.clear()
-            begin_ns = min(begin_ns, view.sound_until_ns + self._interval_ns)
+            # In a new log nothing lies before them: their time would not be accounted for.
+            begin_ns = min(begin_ns, view.sound_until_ns + self._interval_ns, *waiting_ns)
         else:
             self._end_segment()
         self._health.behaviour = None

@@ -1,0 +1,173 @@
+"""Whatever cameras, clocks and restarts do, a daemon's log covers its time once, and holds no frame twice.
+
+The daemon and its log are real. Frames come as fast as they are taken, at made-up times around a UTC midnight, and
+what the system's clock says is made up too. What the log holds is asked with SQL, and held against what was delivered.
+"""
+
+from __future__ import annotations
+
+import bisect
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.behaviour_log.sessions import DAY_NS, NOON_NS
+from tests.cage.parts import config, parts
+from toolkit.behaviour_log import ClockReading, Reason, read_log
+from toolkit.cage import watch
+from toolkit.cage.capture import CameraInfo
+from toolkit.cage.daemon import run
+from toolkit.errors import CameraError
+from toolkit.frames import NS_PER_S, Frame
+
+MS = 1_000_000
+MIDNIGHT_NS = NOON_NS + DAY_NS // 2
+FRAME_NS = NS_PER_S // 30
+
+Event = tuple[str, int]
+
+bursts = st.one_of(
+    *(st.tuples(st.just(kind), st.integers(1, 40)) for kind in ("sound", "dark", "frozen", "jitter")),
+    # No frame for some ms more than a frame's interval; hours of it cross midnight.
+    st.tuples(st.just("stall"), st.one_of(st.integers(1, 5_000), st.integers(1, 9_000_000))),
+    # The system's clock steps, by ms, while the camera's goes on.
+    st.tuples(st.just("step"), st.integers(-300_000, 300_000)),
+)
+endings = st.sampled_from(["end", "fail"])
+# Until the next start by the system's clock, ms: it may have gone back meanwhile.
+absences = st.one_of(st.integers(-300_000, 5_000), st.integers(0, 2 * 86_400_000))
+daemons = st.tuples(st.lists(bursts, max_size=8), endings, absences)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A frame that a camera handed over."""
+
+    kind: str
+    monotonic_ns: int
+
+
+class World:
+    """The system's clock, which steps, and a camera that follows a script through it."""
+
+    info = CameraInfo("world", 64, 48, 30.0, live=False, frames=None, hole=Reason.CAMERA_LOST)
+
+    def __init__(self) -> None:
+        self._utc_ns = MIDNIGHT_NS - 2 * NS_PER_S
+        self._since_ns = 0
+        self._random = np.random.default_rng(0)
+        self._images = self._random.integers(40, 220, (16, 48, 64, 3), dtype=np.uint8)
+        self._dark = np.zeros_like(self._images[0])
+        self.delivered: list[list[Delivered]] = []
+
+    def start(self, events: Sequence[Event], ending: str) -> None:
+        """Begin the next daemon's time."""
+        self._events, self._ending = events, ending
+        self._since_ns = time.monotonic_ns()
+        self.delivered.append([])
+
+    def stop(self, away_ms: int) -> None:
+        """Go on to the next start."""
+        newest_ns = self.delivered[-1][-1].monotonic_ns if self.delivered[-1] else self._since_ns
+        self._utc_ns += newest_ns - self._since_ns + away_ms * MS
+
+    def read_clock(self) -> ClockReading:
+        """Say what the clocks say; see `toolkit.cage.clock.read_clock`."""
+        now_ns = time.monotonic_ns()
+        return ClockReading(now_ns, self._utc_ns + now_ns - self._since_ns, True)
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield the script's frames; see `Camera.frames`."""
+        time_ns = time.monotonic_ns()
+        for name, amount in self._events:
+            if name == "stall":
+                time_ns += amount * MS
+            elif name == "step":
+                self._utc_ns += amount * MS
+            else:
+                for _ in range(amount):
+                    late_ns = int(self._random.integers(-8 * MS, 8 * MS)) if name == "jitter" else 0
+                    yield self._frame(name, time_ns + late_ns)
+                    time_ns += FRAME_NS
+        if self._ending == "fail":
+            raise CameraError("its cable was pulled.")
+
+    def _frame(self, kind: str, time_ns: int) -> Frame:
+        index = len(self.delivered[-1])
+        self.delivered[-1].append(Delivered(kind, time_ns))
+        image = self._images[0 if kind == "frozen" else index % 16]
+        return Frame(index, time_ns, self._dark if kind == "dark" else image)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(daemons, min_size=1, max_size=3))
+@example([([("sound", 40), ("stall", 7_200_000), ("frozen", 40), ("dark", 5), ("sound", 30)], "fail", -200_000)] * 2)
+# A new log that begins with what turns out to be frozen.
+@example([([("frozen", 11)], "end", 0)])
+@example([([("step", -300_000)], "end", -300_000), ([("sound", 3)], "end", 0)])
+def test_every_moment_counts_once_and_no_frame_twice(
+    script: list[tuple[list[Event], str, int]],
+) -> None:
+    world = World()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
+        folder = Path(name)
+        patched.setattr("toolkit.cage.daemon.read_clock", world.read_clock)
+        patched.setattr("toolkit.cage.watch.read_clock", world.read_clock)
+        # The clocks are read at every frame: real minutes do not pass here.
+        patched.setattr(watch, "CLOCK_S", 0.0)
+        settings_ = config(folder, view={"checks": ("dark", "frozen"), "frozen_s": 0.3})
+        for events, ending, away_ms in script:
+            world.start(events, ending)
+            try:
+                run(settings_, stop=threading.Event(), parts=parts(world))
+            except CameraError:
+                assert ending == "fail"
+            world.stop(away_ms)
+        log = read_log(folder / "log")
+        rows = [row for file in log.files for row in rows_of(file)]
+
+    spans = [(t, t + d) for t, d in zip(log.time_ns.tolist(), log.duration_ns.tolist(), strict=True)]
+    spans = sorted(spans + [(gap.start_ns, gap.stop_ns) for gap in log.unobserved])
+    assert all(start < stop for start, stop in spans)
+    assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
+
+    assert [utc_ns for utc_ns, _, _, _ in rows] == sorted({utc_ns for utc_ns, _, _, _ in rows})
+    assert len({(session, index) for _, _, index, session in rows}) == len(rows)
+    numbers = {session.uuid: number for number, session in enumerate(log.provenance)}
+    assert len(numbers) == len(script)
+    gaps = [(gap.start_ns, gap.stop_ns) for gap in log.unobserved]
+    logged = {(numbers[session], index): monotonic_ns for _, monotonic_ns, index, session in rows}
+    for number, frames in enumerate(world.delivered):
+        offset_ns = log.provenance[number].utc_offset_ns
+        for index, frame in enumerate(frames):
+            if (number, index) in logged:
+                assert logged[number, index] == frame.monotonic_ns
+                assert frame.kind != "dark"
+            else:
+                # Not believed, and then its time is not observed: silence is not rest.
+                assert is_within(gaps, frame.monotonic_ns + offset_ns)
+    assert set(logged) <= {
+        (number, index) for number, frames in enumerate(world.delivered) for index in range(len(frames))
+    }
+
+
+def rows_of(path: Path) -> list[tuple[int, int, int, str]]:
+    """Return UTC ns, monotonic ns, source index and session of a file's rows, as they lie in it."""
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT utc_ns, monotonic_ns, source_index, session_uuid FROM frames").fetchall()
+
+
+def is_within(gaps: list[tuple[int, int]], time_ns: int) -> bool:
+    """Say whether a moment lies in one of the sorted intervals."""
+    place = bisect.bisect_right(gaps, (time_ns, 2**63)) - 1
+    return place >= 0 and gaps[place][0] <= time_ns < gaps[place][1]
