@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.behaviour_log.sessions import DAY_NS, NOON_NS, session
-from toolkit.behaviour_log import BehaviourLog, LogWriter, Quality, Reason, read_log
+from toolkit.behaviour_log import BehaviourLog, ClockReading, LogWriter, Quality, Reason, read_log
 
 MS = 1_000_000
 INTERVAL_MS = 40
@@ -27,8 +27,11 @@ events = st.lists(
         # Silence that is recorded while it lasts, longer and longer.
         st.tuples(st.just("silence"), st.integers(1, 300)),
         st.tuples(st.just("flush")),
-        st.tuples(st.just("kill"), st.integers(-200, 2_000)),
-        st.tuples(st.just("restart"), st.integers(-200, 2_000)),
+        # Until the next start by the system's clock, which may have been set back; days may pass.
+        st.tuples(st.sampled_from(["kill", "restart"]), st.integers(-200, 2_000)),
+        st.tuples(st.sampled_from(["kill", "restart"]), st.integers(-3_000_000, 4 * DAY_NS // MS)),
+        # The system's clock is read after it stepped: rows keep the session's time.
+        st.tuples(st.just("clock"), st.integers(-5_000_000, 5_000_000)),
     ),
     min_size=12,
     max_size=40,
@@ -81,6 +84,11 @@ class Lab:
             self.log.unobserved(self.monotonic_ns(since_ms), self.monotonic_ns(until_ms), Reason.CAMERA_LOST)
         self.now_ms = since_ms + length_ms
 
+    def clock(self, step_ms: int) -> None:
+        monotonic_ns = self.monotonic_ns(self.now_ms)
+        utc_ns = monotonic_ns + self.log.session.utc_offset_ns + step_ms * MS
+        self.log.clock(ClockReading(monotonic_ns, utc_ns, synchronised=True))
+
     def flush(self) -> None:
         self.log.flush()
         self.committed += self.pending
@@ -127,6 +135,8 @@ def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, in
     assert all(start < stop for start, stop in spans)
     assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
     assert set(lab.committed) <= set(log.time_ns.tolist())
+    # The lab numbers every row that it gives, over all sessions.
+    assert (np.diff(log.source_index) > 0).all()
     assert all(gap.start_ns // DAY_NS == (gap.stop_ns - 1) // DAY_NS for gap in log.unobserved)
     # Every row here has a label, so bouts tile the observed time, but that a day's cut divides a row that crosses it.
     crossing = sum(b.stop_ns - b.start_ns for b in log.bouts) - int(log.duration_ns.sum())
