@@ -6,12 +6,10 @@ what the system's clock says is made up too. What the log holds is asked with SQ
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import sqlite3
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from hypothesis import strategies as st
 
 from tests.behaviour_log.sessions import DAY_NS, NOON_NS
 from tests.cage.parts import config, parts
-from toolkit.behaviour_log import ClockReading, Reason, read_log
+from toolkit.behaviour_log import ClockReading, Interval, Reason, read_log
 from toolkit.cage import watch
 from toolkit.cage.capture import CameraInfo
 from toolkit.cage.daemon import run
@@ -61,13 +59,13 @@ class Delivered:
 
 
 class World:
-    """The system's clock, which steps, and a camera that follows a script through it."""
+    """The system's clocks, one of which steps, and a camera that follows a script through them. No real time passes."""
 
     info = CameraInfo("world", 64, 48, 30.0, live=False, frames=None, hole=Reason.CAMERA_LOST)
 
     def __init__(self) -> None:
-        self._utc_ns = MIDNIGHT_NS - 2 * NS_PER_S
-        self._since_ns = 0
+        self._monotonic_ns = 1_000 * NS_PER_S
+        self._offset_ns = MIDNIGHT_NS - 2 * NS_PER_S - self._monotonic_ns
         self._random = np.random.default_rng(0)
         self._images = self._random.integers(40, 220, (16, 48, 64, 3), dtype=np.uint8)
         self._dark = np.zeros_like(self._images[0])
@@ -76,32 +74,30 @@ class World:
     def start(self, events: Sequence[Event], ending: str) -> None:
         """Begin the next daemon's time."""
         self._events, self._ending = events, ending
-        self._since_ns = time.monotonic_ns()
         self.delivered.append([])
 
     def stop(self, away_ms: int) -> None:
-        """Go on to the next start."""
-        newest_ns = self.delivered[-1][-1].monotonic_ns if self.delivered[-1] else self._since_ns
-        self._utc_ns += newest_ns - self._since_ns + away_ms * MS
+        """Go on to the next start, by the system's clock."""
+        self._monotonic_ns += max(0, away_ms) * MS
+        self._offset_ns += min(0, away_ms) * MS
 
     def read_clock(self) -> ClockReading:
         """Say what the clocks say; see `toolkit.cage.clock.read_clock`."""
-        now_ns = time.monotonic_ns()
-        return ClockReading(now_ns, self._utc_ns + now_ns - self._since_ns, True)
+        now_ns = self._monotonic_ns
+        return ClockReading(now_ns, now_ns + self._offset_ns, True)
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yield the script's frames; see `Camera.frames`."""
-        time_ns = time.monotonic_ns()
         for name, amount in self._events:
             if name == "stall":
-                time_ns += amount * MS
+                self._monotonic_ns += amount * MS
             elif name == "step":
-                self._utc_ns += amount * MS
+                self._offset_ns += amount * MS
             else:
                 for _ in range(amount):
                     late_ns = int(self._random.integers(-8 * MS, 8 * MS)) if name == "jitter" else 0
-                    yield self._frame(name, time_ns + late_ns)
-                    time_ns += FRAME_NS
+                    yield self._frame(name, self._monotonic_ns + late_ns)
+                    self._monotonic_ns += FRAME_NS
         if self._ending == "fail":
             raise CameraError("its cable was pulled.")
 
@@ -149,18 +145,19 @@ def test_every_moment_counts_once_and_no_frame_twice(
     assert len({(session, index) for _, _, index, session in rows}) == len(rows)
     numbers = {session.uuid: number for number, session in enumerate(log.provenance)}
     assert len(numbers) == len(script)
-    gaps = [(gap.start_ns, gap.stop_ns) for gap in log.unobserved]
     logged = {(numbers[session], index): monotonic_ns for _, monotonic_ns, index, session in rows}
     for number, frames in enumerate(world.delivered):
         offset_ns = log.provenance[number].utc_offset_ns
-        is_forward = all(a.monotonic_ns < b.monotonic_ns for a, b in itertools.pairwise(frames))
+        times_ns = [log.provenance[number].start_ns - offset_ns - 1, *(frame.monotonic_ns for frame in frames)]
+        is_forward = all(before < after for before, after in itertools.pairwise(times_ns))
         for index, frame in enumerate(frames):
             if (number, index) in logged:
                 assert logged[number, index] == frame.monotonic_ns
                 assert frame.kind != "dark"
             elif is_forward:
                 # Not believed, and then its time is not observed: silence is not rest.
-                assert is_within(gaps, frame.monotonic_ns + offset_ns)
+                reason = reason_at(log.unobserved, frame.monotonic_ns + offset_ns)
+                assert reason in ((Reason.DARK, Reason.FROZEN) if frame.kind == "dark" else tuple(Reason))
     assert set(logged) <= {
         (number, index) for number, frames in enumerate(world.delivered) for index in range(len(frames))
     }
@@ -172,7 +169,6 @@ def rows_of(path: Path) -> list[tuple[int, int, int, str]]:
         return database.execute("SELECT utc_ns, monotonic_ns, source_index, session_uuid FROM frames").fetchall()
 
 
-def is_within(gaps: list[tuple[int, int]], time_ns: int) -> bool:
-    """Say whether a moment lies in one of the sorted intervals."""
-    place = bisect.bisect_right(gaps, (time_ns, 2**63)) - 1
-    return place >= 0 and gaps[place][0] <= time_ns < gaps[place][1]
+def reason_at(gaps: Sequence[Interval], time_ns: int) -> Reason | None:
+    """Return why a moment is not observed; None if it is."""
+    return next((gap.reason for gap in gaps if gap.start_ns <= time_ns < gap.stop_ns), None)
