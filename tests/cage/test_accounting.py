@@ -11,9 +11,10 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,8 +23,7 @@ from hypothesis import strategies as st
 
 from tests.behaviour_log.sessions import DAY_NS, NOON_NS
 from tests.cage.parts import config, parts
-from toolkit.behaviour_log import ClockReading, Interval, Reason, read_log
-from toolkit.cage import watch
+from toolkit.behaviour_log import BehaviourLog, ClockReading, Interval, Reason, read_log
 from toolkit.cage.capture import CameraInfo
 from toolkit.cage.daemon import run
 from toolkit.errors import CameraError
@@ -115,58 +115,68 @@ class World:
 @example([([("frozen", 11)], "end", 0)])
 @example([([("sound", 20), ("stall", -200), ("dark", 9), ("sound", 20)], "end", 0)])
 @example([([("step", -300_000)], "end", -300_000), ([("sound", 3)], "end", 0)])
-def test_every_moment_counts_once_and_no_frame_twice(
-    script: list[tuple[list[Event], str, int]],
-) -> None:
+def test_every_moment_counts_once_and_no_frame_twice(script: list[tuple[list[Event], str, int]]) -> None:
     world = World()
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
-        folder = Path(name)
         patched.setattr("toolkit.cage.daemon.read_clock", world.read_clock)
         patched.setattr("toolkit.cage.watch.read_clock", world.read_clock)
         # The clocks are read at every frame: real minutes do not pass here.
-        patched.setattr(watch, "CLOCK_S", 0.0)
-        settings_ = config(folder, view={"checks": ("dark", "frozen"), "frozen_s": 0.3})
+        patched.setattr("toolkit.cage.watch.CLOCK_S", 0.0)
+        table = config(Path(name), view={"checks": ("dark", "frozen"), "frozen_s": 0.3})
         for events, ending, away_ms in script:
             world.start(events, ending)
-            try:
-                run(settings_, stop=threading.Event(), parts=parts(world))
-            except CameraError:
-                assert ending == "fail"
+            with pytest.raises(CameraError) if ending == "fail" else nullcontext():
+                run(table, stop=threading.Event(), parts=parts(world))
             world.stop(away_ms)
-        log = read_log(folder / "log")
+        log = read_log(table.log.folder)
         rows = [row for file in log.files for row in rows_of(file)]
+    assert len(log.provenance) == len(script)
+    time_is_covered_once(log)
+    rows_are_what_was_delivered(log, rows, world.delivered)
 
+
+def time_is_covered_once(log: BehaviourLog) -> None:
+    """Assert that rows and unobserved intervals follow one another without a hole."""
     spans = [(t, t + d) for t, d in zip(log.time_ns.tolist(), log.duration_ns.tolist(), strict=True)]
     spans = sorted(spans + [(gap.start_ns, gap.stop_ns) for gap in log.unobserved])
     assert all(start < stop for start, stop in spans)
     assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
 
-    assert [utc_ns for utc_ns, _, _, _ in rows] == sorted({utc_ns for utc_ns, _, _, _ in rows})
-    assert len({(session, index) for _, _, index, session in rows}) == len(rows)
-    numbers = {session.uuid: number for number, session in enumerate(log.provenance)}
-    assert len(numbers) == len(script)
-    logged = {(numbers[session], index): monotonic_ns for _, monotonic_ns, index, session in rows}
-    for number, frames in enumerate(world.delivered):
-        offset_ns = log.provenance[number].utc_offset_ns
-        times_ns = [log.provenance[number].start_ns - offset_ns - 1, *(frame.monotonic_ns for frame in frames)]
+
+def rows_are_what_was_delivered(log: BehaviourLog, rows: list[Row], delivered: list[list[Delivered]]) -> None:
+    """Assert that rows are in order, each of another frame, and that a frame without one is not observed."""
+    assert [row.utc_ns for row in rows] == sorted({row.utc_ns for row in rows})
+    logged = {(row.session, row.index): row.monotonic_ns for row in rows}
+    assert len(logged) == len(rows)
+    for session, frames in zip(log.provenance, delivered, strict=True):
+        times_ns = [session.start_ns - session.utc_offset_ns - 1, *(frame.monotonic_ns for frame in frames)]
         is_forward = all(before < after for before, after in itertools.pairwise(times_ns))
         for index, frame in enumerate(frames):
-            if (number, index) in logged:
-                assert logged[number, index] == frame.monotonic_ns
+            row_ns = logged.pop((session.uuid, index), None)
+            if row_ns is not None:
+                assert row_ns == frame.monotonic_ns
                 assert frame.kind != "dark"
             elif is_forward:
-                # Not believed, and then its time is not observed: silence is not rest.
-                reason = reason_at(log.unobserved, frame.monotonic_ns + offset_ns)
+                # Silence is not rest.
+                reason = reason_at(log.unobserved, frame.monotonic_ns + session.utc_offset_ns)
                 assert reason in ((Reason.DARK, Reason.FROZEN) if frame.kind == "dark" else tuple(Reason))
-    assert set(logged) <= {
-        (number, index) for number, frames in enumerate(world.delivered) for index in range(len(frames))
-    }
+    assert not logged
 
 
-def rows_of(path: Path) -> list[tuple[int, int, int, str]]:
-    """Return UTC ns, monotonic ns, source index and session of a file's rows, as they lie in it."""
+class Row(NamedTuple):
+    """A row of the view `frames`."""
+
+    utc_ns: int
+    monotonic_ns: int
+    index: int
+    session: str
+
+
+def rows_of(path: Path) -> list[Row]:
+    """Return a file's rows, as they lie in it."""
+    query = "SELECT utc_ns, monotonic_ns, source_index, session_uuid FROM frames"
     with closing(sqlite3.connect(path)) as database:
-        return database.execute("SELECT utc_ns, monotonic_ns, source_index, session_uuid FROM frames").fetchall()
+        return [Row(*row) for row in database.execute(query)]
 
 
 def reason_at(gaps: Sequence[Interval], time_ns: int) -> Reason | None:
