@@ -2,7 +2,7 @@
 # make test   the tests
 # make check  lint, types and import contracts
 # make bench  the benchmarks, as a table and benches/results/latest.json
-# make soak   months of a cage in under an hour: memory, files and threads stay flat (SOAK_FRAMES=200000: minutes)
+# make soak   two million frames over thirty days of log: memory, files, threads stay flat (SOAK_FRAMES=200000: minutes)
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 VENV ?= .venv

@@ -1,4 +1,4 @@
-"""Months in minutes: the real daemon and a real log, frames as fast as they are taken, free networks and free flow.
+"""A month of log in accelerated time: the real daemon, frames as fast as they are taken, free networks and free flow.
 
 What is looked for is what grows: resident memory, open files, threads. Capture times are made up, 30 frames a second
 with the camera away once a minute, so that a run passes many midnights. The view's checks are on as by default; the
