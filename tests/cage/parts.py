@@ -15,7 +15,7 @@ from typing_extensions import Self
 from tests.bundles import manifest
 from toolkit.behaviour_log import Reason
 from toolkit.bundle import Bundle
-from toolkit.cage.capture import Camera, CameraInfo
+from toolkit.cage.camera import Camera, CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.watch import Parts
 from toolkit.engine.host import HostNetworks
@@ -89,6 +89,39 @@ class ScriptedCamera:
             begin_ns += round(silence_s * NS_PER_S)
         if self._fail:
             raise CameraError(self._fail)
+
+
+class RecoveringCamera:
+    """A camera that is opened again and again: its frames at each opening, and what happens after them.
+
+    "fails" raises, "stalls" waits until it is closed, "hangs" never comes back, "ends" ends. An opening beyond the
+    last one fails without a frame.
+    """
+
+    def __init__(self, openings: Sequence[tuple[int, str]], *, fps: float = 30.0) -> None:
+        self._openings = openings
+        self.opened = 0
+        self.closed = threading.Event()
+        """Ends what hangs."""
+        self.image = np.zeros((48, 64, 3), dtype=np.uint8)
+        self.info = CameraInfo(
+            "recovering", 64, 48, fps, live=True, frames=None, hole=Reason.CAMERA_LOST, recovers=True
+        )
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        self.opened += 1
+        count, after = (0, "fails") if self.opened > len(self._openings) else self._openings[self.opened - 1]
+        for index in range(count):
+            if stop.wait(1 / self.info.fps):
+                return
+            yield Frame(index, time.monotonic_ns(), self.image)
+        if after == "fails":
+            raise CameraError(f"camera recovering: failure {self.opened}")
+        if after == "stalls":
+            stop.wait()
+        if after == "hangs":
+            self.closed.wait()
+            yield Frame(count, time.monotonic_ns(), self.image)
 
 
 def parts(camera: Camera, *, logits: Sequence[float] | None = None, flow_s: float = 0.0, **changes: Any) -> Parts:

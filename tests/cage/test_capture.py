@@ -11,7 +11,8 @@ import pytest
 
 from tests.cage.parts import ScriptedCamera
 from tests.conftest import WriteVideo
-from toolkit.cage.capture import CaptureThread, DeviceCamera, FrameQueue, VideoFileCamera, open_camera
+from toolkit.cage.camera import DeviceCamera, VideoFileCamera, open_camera
+from toolkit.cage.capture import CaptureThread, FrameQueue
 from toolkit.cage.config import CameraTable
 from toolkit.errors import CameraError, VideoError
 from toolkit.frames import NS_PER_S, Frame

@@ -1,9 +1,8 @@
-"""Where a cage's frames come from, and the thread that takes them without ever waiting for the networks.
+"""The thread that takes a camera's frames without ever waiting for the networks, and opens it again where it fails.
 
-A camera is a small source behind one contract. Its frames are timed on the monotonic clock. The capture thread puts
-them into a bounded queue; when that is full, frames are dropped and counted until the backlog is processed. So a
-daemon that cannot keep up still sees bursts of at least a queue's length of consecutive frames, with recorded gaps
-between them, where dropping single frames would break every clip.
+The capture thread puts frames into a bounded queue; when that is full, frames are dropped and counted until the backlog
+is processed. So a daemon that cannot keep up still sees bursts of at least a queue's length of consecutive frames, with
+recorded gaps between them, where dropping single frames would break every clip.
 """
 
 from __future__ import annotations
@@ -13,159 +12,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
-import cv2
 from typing_extensions import Self
 
-from toolkit.behaviour_log import Reason
-from toolkit.cage.config import CameraTable
+from toolkit.cage.camera import Camera
+from toolkit.cage.recovery import Reader, Recovery, Restarts, SourceState
 from toolkit.errors import CameraError
-from toolkit.frames import NS_PER_S, Frame, probe, read_frames
-
-
-@dataclass(frozen=True, slots=True)
-class CameraInfo:
-    """What a source is."""
-
-    name: str
-    width: int
-    """px."""
-    height: int
-    """px."""
-    fps: float
-    """Nominal frames per second."""
-    live: bool
-    """Whether frames come at the pace of the clock: then the queue drops, otherwise the source waits for it."""
-    frames: int | None
-    """Frames that it will deliver; None where it does not end or does not say."""
-    hole: Reason
-    """Why there is a hole between two of its frames, where none was dropped."""
-
-
-class Camera(Protocol):
-    """A source of frames. Constructing opens nothing but may read what the source says of itself."""
-
-    @property
-    def info(self) -> CameraInfo:
-        """Size, rate and nature.
-
-        Raises
-        ------
-        CameraError, VideoError
-            If the source cannot be opened.
-        """
-        ...
-
-    def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yield frames timed on the monotonic clock until the source ends or `stop` is set.
-
-        Raises
-        ------
-        CameraError, VideoError
-            If the source cannot be opened, fails or stops delivering.
-        """
-        ...
-
-
-class VideoFileCamera:
-    """A video file that stands in for a camera.
-
-    A frame's time is the moment of the first frame plus its time in the file. At each turn of a loop one frame's time
-    is left out, so that no clip crosses the cut.
-
-    Parameters
-    ----------
-    realtime
-        Deliver each frame when its time has come; otherwise at once.
-    loop
-        Begin again at the end.
-    """
-
-    def __init__(self, path: Path, *, realtime: bool, loop: bool = False) -> None:
-        video = probe(path)
-        self._path = path
-        self._loop = loop
-        self.info = CameraInfo(
-            name=str(path),
-            width=video.width,
-            height=video.height,
-            fps=float(video.fps),
-            live=realtime,
-            frames=None if loop else video.frames,
-            hole=Reason.END_OF_SOURCE,
-        )
-
-    def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yield the file's frames; see `Camera.frames`."""
-        begin_ns = time.monotonic_ns()
-        index = 0
-        while True:
-            last_ns = begin_ns
-            for frame in read_frames(self._path):
-                last_ns = begin_ns + frame.capture_time_ns
-                wait_s = (last_ns - time.monotonic_ns()) / NS_PER_S if self.info.live else 0.0
-                if stop.wait(wait_s) if wait_s > 0 else stop.is_set():
-                    return
-                yield Frame(index, last_ns, frame.image)
-                index += 1
-            if not self._loop:
-                return
-            begin_ns = last_ns + round(2 * NS_PER_S / self.info.fps)
-
-
-class DeviceCamera:
-    """A camera that OpenCV can open: a device path such as ``/dev/v4l/by-id/...``, or a number.
-
-    A frame's time is when it was handed over, which is after its exposure by the driver's delay.
-    """
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-        capture = _open_device(device)
-        try:
-            fps = float(capture.get(cv2.CAP_PROP_FPS))
-            width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        finally:
-            capture.release()
-        if fps <= 0:
-            raise CameraError(
-                f"camera {device}: does not say its frame rate. Expected frames per second above 0. Set the camera to "
-                "a fixed rate (v4l2-ctl --set-parm=30)."
-            )
-        self.info = CameraInfo(device, width, height, fps, live=True, frames=None, hole=Reason.CAMERA_LOST)
-
-    def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yield the camera's frames; see `Camera.frames`."""
-        capture = _open_device(self._device)
-        try:
-            index = 0
-            while not stop.is_set():
-                delivered, picture = capture.read()
-                if not delivered:
-                    raise CameraError(
-                        f"camera {self._device}: delivered no frame after {index}. Expected it to go on. Check its "
-                        "cable and power, then start the daemon again."
-                    )
-                yield Frame(index, time.monotonic_ns(), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
-                index += 1
-        finally:
-            capture.release()
-
-
-def open_camera(table: CameraTable) -> Camera:
-    """Return the camera that a configuration names.
-
-    Raises
-    ------
-    CameraError, VideoError
-        If it cannot be opened.
-    """
-    if table.video is not None:
-        return VideoFileCamera(table.video, realtime=table.pace == "real-time", loop=table.loop)
-    return DeviceCamera(str(table.device))
+from toolkit.frames import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +115,24 @@ class FrameQueue:
 
 
 class CaptureThread:
-    """Runs a camera in a thread of its own; a context manager that starts and stops it."""
+    """Runs a camera in a thread of its own; a context manager that starts and stops it.
 
-    def __init__(self, camera: Camera, queue_frames: int) -> None:
+    Parameters
+    ----------
+    recovery
+        When a camera that recovers is opened again. Without it, and for any other camera, its error is the end.
+    """
+
+    def __init__(self, camera: Camera, queue_frames: int, recovery: Recovery | None = None) -> None:
         self._camera = camera
+        self._recovery = recovery if camera.info.recovers else None
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._capture, name="capture", daemon=True)
+        self._newest_ns = 0
         self.queue = FrameQueue(queue_frames)
+        self.source = SourceState()
+        """How the source does; replaced as a whole."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -284,12 +148,13 @@ class CaptureThread:
     def deliveries(self, stop: threading.Event, tick_s: float) -> Iterator[Delivery | None]:
         """Yield frames until the source ends or `stop` is set, and None after every `tick_s` without one.
 
-        On `stop` the backlog is left: it would delay the end by as long as the daemon is behind.
+        A source that is being opened again, or was given up, is silent; it does not end. On `stop` the backlog is left:
+        it would delay the end by as long as the daemon is behind.
 
         Raises
         ------
         CameraError, VideoError
-            What the source raised, once its frames are taken.
+            What a source that does not recover raised, once its frames are taken.
         """
         while not stop.is_set():
             delivery = self.queue.take(tick_s)
@@ -300,25 +165,57 @@ class CaptureThread:
             raise self._error
 
     def _capture(self) -> None:
-        live = self._camera.info.live
         try:
-            for frame in self._camera.frames(self._stop):
-                if live:
-                    self.queue.offer(frame)
-                else:
-                    self.queue.put(frame, self._stop)
+            if self._recovery is None:
+                self._read_once()
+            else:
+                self._read_again_and_again(self._recovery)
         except BaseException as error:  # noqa: BLE001  the daemon's thread raises it again
             self._error = error
         finally:
             self.queue.end()
 
+    def _read_once(self) -> None:
+        live = self._camera.info.live
+        for frame in self._camera.frames(self._stop):
+            if live:
+                self.queue.offer(frame)
+            else:
+                self.queue.put(frame, self._stop)
 
-def _open_device(device: str) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(int(device) if device.isdigit() else device)
-    if not capture.isOpened():
-        capture.release()
-        raise CameraError(
-            f"camera {device}: cannot be opened. Expected a camera that this user may read. Check that it is plugged "
-            "in (ls -l /dev/v4l/by-id), that no other program uses it, and that the user is in the group video."
-        )
-    return capture
+    def _read_again_and_again(self, recovery: Recovery) -> None:
+        restarts = Restarts(recovery)
+        while not self._stop.is_set():
+            reader = Reader(self._camera, self._offer)
+            fault = reader.follow(self._stop, recovery.stall_s, self._note_frames)
+            if fault is None:
+                return
+            wait_s = restarts.wait_s(reader, time.monotonic())
+            if wait_s is None:
+                self.source = SourceState(self.source.restarts, str(fault), given_up=True)
+                self._stop.wait()
+                return
+            self.source = SourceState(self.source.restarts + 1, str(fault))
+            self._stop.wait(wait_s)
+
+    def _note_frames(self) -> None:
+        if self.source.fault is not None:
+            self.source = SourceState(self.source.restarts)
+
+    def _offer(self, frame: Frame) -> None:
+        """Number a frame on from those before the restart, and take it if it fits to them."""
+        info = self._camera.info
+        height, width = frame.image.shape[:2]
+        if (width, height) != (info.width, info.height):
+            raise CameraError(
+                f"{info.name}: delivers {width} x {height} px now. Expected {info.width} x {info.height} px, as at the "
+                "start. Set the camera back, or start the daemon again."
+            )
+        if frame.capture_time_ns <= self._newest_ns:
+            early_ms = (self._newest_ns - frame.capture_time_ns) / 1e6
+            raise CameraError(
+                f"{info.name}: a frame is dated {early_ms:.1f} ms before the one "
+                "ahead of it. Expected times that increase. If this goes on, update the camera's firmware."
+            )
+        self._newest_ns = frame.capture_time_ns
+        self.queue.offer(Frame(self.queue.captured, frame.capture_time_ns, frame.image))

@@ -71,6 +71,14 @@ class CameraTable(BaseModel):
     """Start a video file again at its end, for ever."""
     queue_frames: int = Field(default=64, ge=1, le=4096)
     """Frames that wait to be processed at most; also the least length of a burst when the daemon cannot keep up."""
+    stall_s: float = Field(default=20.0, gt=0, le=600)
+    """Seconds without a frame after which a device is closed and opened again. A video file never is."""
+    retry_s: float = Field(default=1.0, gt=0, le=600)
+    """Seconds before a device is opened again; doubled at each failure, shortened at random by up to a half."""
+    retry_max_s: float = Field(default=60.0, gt=0, le=3600)
+    """Longest time between two attempts; a camera that is away is asked for ever."""
+    max_restarts: int = Field(default=30, ge=0, le=10_000)
+    """Restarts in ten minutes after which the camera is given up: the daemon stays, and says so."""
 
     @model_validator(mode="after")
     def _is_one_source(self) -> CameraTable:

@@ -21,10 +21,12 @@ import cv2
 from toolkit import __version__
 from toolkit.behaviour_log import ClockReading, LogWriter, Session
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.capture import CaptureThread, open_camera
+from toolkit.cage.camera import open_camera
+from toolkit.cage.capture import CaptureThread
 from toolkit.cage.clock import boot_id, read_clock
-from toolkit.cage.config import CageConfig
+from toolkit.cage.config import CageConfig, CameraTable
 from toolkit.cage.health import Health
+from toolkit.cage.recovery import Recovery
 from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
@@ -111,8 +113,8 @@ def run(
     Raises
     ------
     ToolkitError
-        If a part cannot be opened, the source does not fit the bundle, the camera or an engine fails, or the log
-        cannot be written. What was seen until then is in the log, but in the last case.
+        If a part cannot be opened, the source does not fit the bundle, a camera that does not recover or an engine
+        fails, or the log cannot be written. What was seen until then is in the log, but in the last case.
     """
 
     def building(progress: BuildProgress) -> None:
@@ -134,7 +136,7 @@ def run(
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
-        capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames))
+        capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
         watch.clock(clock)
         try:
@@ -145,6 +147,10 @@ def run(
         reason = "stopped" if stop.is_set() else "end-of-source"
         service.stopping(reason)
         return watch.finish(reason)
+
+
+def _recovery(table: CameraTable) -> Recovery:
+    return Recovery(table.stall_s, table.retry_s, table.retry_max_s, table.max_restarts)
 
 
 @contextmanager

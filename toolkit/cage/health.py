@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.bouts import Bout
+from toolkit.cage.recovery import SourceState
 from toolkit.files import atomic_write
 from toolkit.frames import NS_PER_S
 
@@ -92,6 +93,8 @@ class Health:
     overloaded: bool = False
     silent_s: float = 0.0
     """Seconds since the newest frame, live cameras only."""
+    source: SourceState = field(default_factory=SourceState)
+    """Restarts of the camera, and what is wrong with it."""
     busy_s: float = 0.0
     """Seconds spent on flow, networks and rows."""
     behaviour: str | None = None
@@ -116,10 +119,13 @@ class Health:
 
     def status(self, folder: Path) -> dict[str, Any]:
         """Return the status as JSON values; `folder` is the one whose disk the log fills."""
-        apart = ("latency", "engines", "behaviours", "bouts", "beat_ns")
+        apart = ("latency", "engines", "source", "behaviours", "bouts", "beat_ns")
         values = {name: value for name, value in vars(self).items() if name not in apart}
         return values | {
             "engines": dict(self.engines),
+            "source_restarts": self.source.restarts,
+            "source_fault": self.source.fault,
+            "source_given_up": self.source.given_up,
             "latency_p50_s": self.latency.percentile_s(50),
             "latency_p99_s": self.latency.percentile_s(99),
             "latency_sum_s": self.latency.sum_s,
@@ -167,8 +173,11 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
         return [state]
     if age_s > STALE_S:
         return [f"stale: the daemon said nothing for {age_s:.0f} s; it hangs or is dead"]
+    if status["source_given_up"]:
+        return [f"camera given up after {status['source_restarts']} restarts: {status['source_fault']}"]
     if status["silent_s"] > SILENT_S:
-        return [f"no frame from the camera for {status['silent_s']:.0f} s"]
+        fault = f": {status['source_fault']}" if status["source_fault"] else ""
+        return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
     return []
 
 

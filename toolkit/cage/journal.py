@@ -41,7 +41,7 @@ class EventLog:
         self._log(logging.INFO, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
-        """Log why the daemon ends."""
+        """Log what needs somebody: why the daemon ends, or the camera was given up."""
         self._log(logging.ERROR, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:

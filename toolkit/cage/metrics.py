@@ -42,6 +42,7 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     yield one("frames_captured_total", "counter", "Frames that the camera delivered.", status["frames_captured"])
     yield one("frames_dropped_total", "counter", "Frames dropped because of overload.", status["frames_dropped"])
     yield one("frames_processed_total", "counter", "Frames through flow and clips.", status["frames_processed"])
+    yield one("source_restarts_total", "counter", "Times the camera was opened again.", status["source_restarts"])
     yield one("rows_total", "counter", "Rows in the log.", status["rows"])
     yield one("rows_refused_total", "counter", "Rows whose time was accounted for already.", status["rows_refused"])
     unobserved: list[Sample] = [("", {"reason": reason}, seconds) for reason, seconds in status["unobserved_s"].items()]

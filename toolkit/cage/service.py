@@ -17,6 +17,7 @@ from toolkit.cage.health import SILENT_S, Health
 from toolkit.cage.journal import EventLog
 from toolkit.cage.notify import Notifier
 from toolkit.cage.page import open_page
+from toolkit.cage.recovery import SourceState
 from toolkit.errors import LogError
 from toolkit.frames import NS_PER_S
 
@@ -48,6 +49,7 @@ class Service:
         self._ready = False
         self._silent = self._overloaded = False
         self._clock_step_ns = 0
+        self._source = SourceState()
 
     def __enter__(self) -> Self:
         config = self._config
@@ -112,12 +114,20 @@ class Service:
             self._events.warning("camera-silent", seconds=health.silent_s)
         elif self._silent and not silent:
             self._events.info("camera-back")
+        self._tell_of_source(health.source)
         if health.overloaded and not self._overloaded:
             self._events.warning("overloaded", dropped=health.frames_dropped)
         step_s = (health.clock_step_ns - self._clock_step_ns) / NS_PER_S
         if abs(step_s) >= CLOCK_STEP_S:
             self._events.warning("clock-stepped", seconds=step_s, synchronised=health.clock_synchronised)
         self._silent, self._overloaded, self._clock_step_ns = silent, health.overloaded, health.clock_step_ns
+
+    def _tell_of_source(self, source: SourceState) -> None:
+        if source.restarts > self._source.restarts:
+            self._events.warning("camera-restarted", restarts=source.restarts, fault=source.fault or "over")
+        if source.given_up and not self._source.given_up:
+            self._events.error("camera-given-up", restarts=source.restarts, fault=source.fault)
+        self._source = source
 
     def stopping(self, reason: str) -> None:
         """Say that the daemon is ending as it should."""

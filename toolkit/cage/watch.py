@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from toolkit.behaviour_log import ClockReading, LogWriter, Quality, Reason
 from toolkit.bundle import Bundle
-from toolkit.cage.capture import Camera, CaptureThread, Delivery
+from toolkit.cage.camera import Camera
+from toolkit.cage.capture import CaptureThread, Delivery
 from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
@@ -85,6 +86,9 @@ class Watch:
         self._health.state = "running"
         for delivery in self._capture.deliveries(stop, TICK_S):
             self.step(delivery)
+        # What has changed within the last second is still to be told.
+        self._update_health(time.monotonic_ns())
+        self._service.tell()
 
     def step(self, delivery: Delivery | None) -> None:
         """Log what a frame shows, or that none came, and keep the books."""
@@ -231,6 +235,7 @@ class Watch:
         health.bouts = tuple(self._log.ended_bouts)
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
         health.frames_processed = self._processed
+        health.source = self._capture.source
         health.queue_depth, health.overloaded = len(queue), queue.overloaded
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
