@@ -185,7 +185,9 @@ def test_a_cage_rebuilds_stale_engines_with_the_reason(bundle: Bundle, tmp_path:
     rebuilt = toolkit("cage", "run", path)
     assert rebuilt.returncode == 0, rebuilt.stderr
     reason = f"building the engines of tiny: rgb: runtime version: made for 1.0, found here {version}"
-    assert [line for line in rebuilt.stderr.splitlines() if "building" in line] == [f"warning: {reason}"]
+    assert [line for line in rebuilt.stderr.splitlines() if "building" in line] == [
+        f'cage=a1 event=warning text="{reason}"'
+    ]
     assert "verify: 1 of 1" in rebuilt.stderr
     assert set(open_backends(bundle, engine="onnxruntime")) == {"rgb", "flow"}
     again = toolkit("cage", "run", path)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tests.bundles import RecordingBackend, manifest
 from toolkit.annotations import AnnotatedDataset
 from toolkit.bundle import FlowSpec
+from toolkit.engine.host import HostNetworks
 from toolkit.errors import DatasetError
 from toolkit.flow import PARAMETER_SETS
 from toolkit.flow.select import best_cpu_flow
@@ -61,7 +62,7 @@ def test_evaluation_sees_the_tensors_that_a_cage_sees(data: PreparedDataset, con
         ),
     )
     backends = {"rgb": RecordingBackend(), "flow": RecordingBackend()}
-    pipeline = Pipeline(spec, estimator, backends, source_fps=30.0)
+    pipeline = Pipeline(spec, HostNetworks(spec, estimator, backends), source_fps=30.0)
     for frame in read_frames(data.videos[0].prepared.path):
         pipeline.push(frame)
     pipeline.end_segment()

@@ -13,6 +13,7 @@ onnx = pytest.importorskip("onnx")
 
 from tests.engine.tiny import BEHAVIOURS, CLIP, INPUTS, moving_frames, tiny_manifest, tiny_network, write_tiny_bundle  # noqa: E402
 from toolkit.bundle import load_bundle  # noqa: E402
+from toolkit.engine.host import HostNetworks  # noqa: E402
 from toolkit.engine.onnxruntime import OnnxRuntimeBackend  # noqa: E402
 from toolkit.errors import BundleError, ConfigError, EngineError, InputError  # noqa: E402
 from toolkit.flow import PARAMETER_SETS, OpenCvFlow  # noqa: E402
@@ -147,7 +148,7 @@ def _fed_by_the_pipeline(manifest: Any, frames: Any) -> dict[str, Any]:
 
     estimator = OpenCvFlow(PARAMETER_SETS["fast"])
     backends: Any = {stream: Recording(stream) for stream in manifest.streams}
-    pipeline = Pipeline(manifest, estimator, backends, source_fps=30)
+    pipeline = Pipeline(manifest, HostNetworks(manifest, estimator, backends), source_fps=30)
     for index, image in enumerate(frames):
         pipeline.push(Frame(index=index, capture_time_ns=round(index * 1e9 / 30), image=image))
     return fed

@@ -115,7 +115,7 @@ def build_engines(
     if max_batch < 1:
         raise EngineError(f"max_batch must be at least 1, found {max_batch}.")
     report: Report = on_progress if on_progress is not None else _ignore
-    began = datetime.now(timezone.utc).replace(microsecond=0)
+    found = _sets(bundle)
     try:
         if target is not None:
             _check_target(target, engine, validation)
@@ -127,7 +127,8 @@ def build_engines(
                 return installed
             if before and (installed := _installed(bundle, chosen, precision, f"{before} built it meanwhile")):
                 asked = max_batch if chosen == "tensorrt" else None
-                if all(_is_as_asked(engine.sidecar, began, asked, validation) for engine in installed):
+                # Not those of before, where the other builder was killed.
+                if _sets(bundle) != found and all(_is_as_asked(one.sidecar, asked, validation) for one in installed):
                     return installed
             if chosen != "tensorrt":
                 return _verify_on_cpu(bundle, chosen, reason, validation, report)
@@ -160,11 +161,15 @@ def _installed(bundle: Bundle, chosen: EngineName, precision: Precision, reason:
     return built
 
 
-def _is_as_asked(sidecar: Sidecar, began: datetime, max_batch: int | None, validation: Validation | None) -> bool:
-    """Say whether an engine was built since `began`, not before by one whose builder died now, and for the same."""
+def _sets(bundle: Bundle) -> set[tuple[int, int]]:
+    """Tell the sets of engines that are there from others of the same names: no clock is asked, since clocks step."""
+    return {(path.stat().st_ino, path.stat().st_mtime_ns) for path in engines_folder(bundle).glob("[!.]*/")}
+
+
+def _is_as_asked(sidecar: Sidecar, max_batch: int | None, validation: Validation | None) -> bool:
+    """Say whether an engine was built for the same as is asked for now."""
     validated = sidecar.parity is not None and sidecar.parity.behaviour is not None
-    new = datetime.fromisoformat(sidecar.built_utc) >= began
-    return new and sidecar.max_batch == max_batch and (validation is None or validated)
+    return sidecar.max_batch == max_batch and (validation is None or validated)
 
 
 def _verify_on_cpu(
