@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tests.engine.tiny import write_other_graph
 from toolkit.bundle import Bundle
 from toolkit.clips import ClipRing
 from toolkit.engine.contract import Backend
@@ -148,18 +149,7 @@ def test_a_missing_graph_is_one_clear_error(tmp_path: Path, make: Make) -> None:
 
 
 def test_a_graph_of_something_else_is_refused(tmp_path: Path, make: Make) -> None:
-    from onnx import TensorProto, helper
-
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["image"], ["result"])],
-        "other",
-        [value("image", TensorProto.FLOAT, [1, 3])],
-        [value("result", TensorProto.FLOAT, [1, 3])],
-    )
-    path = tmp_path / "other.onnx"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    path.write_bytes(model.SerializeToString())
+    path = write_other_graph(tmp_path / "other.onnx")
     with pytest.raises(EngineError, match="expected one float32 input clips"), make(path):
         pass
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import toolkit.engine
+from tests.engine.tiny import write_other_graph
 from toolkit.bundle import Bundle
 from toolkit.engine.build import BuildProgress, build_engines
 from toolkit.engine.builder import build_plan, parse_graph
@@ -236,17 +237,7 @@ def test_a_corrupt_graph_is_one_clear_error(
 
 
 def test_a_graph_of_something_else_is_refused(api: TensorRt, tmp_path: Path) -> None:
-    from onnx import TensorProto, helper
-
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["image"], ["result"])],
-        "other",
-        [value("image", TensorProto.FLOAT, [1, 3])],
-        [value("result", TensorProto.FLOAT, [1, 3])],
-    )
-    path = tmp_path / "other.onnx"
-    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
+    path = write_other_graph(tmp_path / "other.onnx")
     with pytest.raises(EngineError, match="expected one float32 input clips"):
         parse_graph(api, path)
 

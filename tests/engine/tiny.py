@@ -95,6 +95,22 @@ def write_tiny_bundle(path: Path, **changes: Any) -> Bundle:
     return write_bundle(path, **(arguments | changes))
 
 
+def write_other_graph(path: Path) -> Path:
+    """Write a whole graph that is none of a bundle's, and return its path."""
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["image"], ["result"])],
+        "other",
+        [value("image", TensorProto.FLOAT, [1, 3])],
+        [value("result", TensorProto.FLOAT, [1, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def resealed(bundle: Bundle, change: Callable[[dict[str, Any]], None] | None = None) -> Bundle:
     """Return the bundle after its manifest was changed and its hashes made to fit its files again."""
     path = bundle.path / "manifest.json"

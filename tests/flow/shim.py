@@ -13,10 +13,27 @@ import pytest
 from numpy.typing import NDArray
 
 from toolkit.flow import FlowParameters
+from toolkit.flow.cuda_driver import COMPILER_OPTIONS
 from toolkit.flow.cuda_plan import CONTROL, Addresses, Launch, Layout, flow_launches, pyramid_launches
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "toolkit" / "flow"
+
+
+def compiler_report(source: Path, folder: Path, architecture: str) -> str:
+    """Compile kernels by nvcc without a warning, and return what ptxas says of each."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc here")
+    built = subprocess.run(
+        [nvcc, "-cubin", f"-arch={architecture}", "-Xptxas=-v", *COMPILER_OPTIONS, "-o", folder / "k", source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    assert "warning" not in built.stderr
+    return built.stderr
 
 
 class Shim:

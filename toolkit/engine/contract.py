@@ -1,4 +1,4 @@
-"""What runs a network, and what runs a bundle's networks on a stream of frames: the engine room's two contracts."""
+"""What runs a network, and what runs a bundle's networks on a stream of frames: the engine room's contracts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
+
+from toolkit.flow import FlowEstimator
+from toolkit.preprocess import Stream
 
 
 class Backend(Protocol):
@@ -44,6 +47,23 @@ class Backend(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class Identified(Protocol):
+    """Something that says what it is: a backend, or a plan."""
+
+    @property
+    def identity(self) -> str:
+        """See `Backend.identity`."""
+        ...
+
+
+def engine_names(networks: Mapping[Stream, Identified], estimator: FlowEstimator | None) -> dict[str, str]:
+    """Return what `ClipNetworks.engines` says of networks by stream and of their flow."""
+    names: dict[str, str] = {stream: network.identity for stream, network in networks.items()}
+    if estimator is not None:
+        names["optical flow"] = f"{estimator.implementation}/{estimator.parameters.name}"
+    return names
 
 
 class ClipNetworks(Protocol):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import Self
 
 from toolkit.bundle import Manifest
+from toolkit.engine.contract import engine_names
 from toolkit.engine.device import find_gpu
 from toolkit.engine.device_memory import ALIGNMENT, DeviceMemory, slot_bytes
 from toolkit.engine.graphs import GraphedPlan
@@ -96,10 +97,7 @@ class DeviceNetworks:
     @property
     def engines(self) -> dict[str, str]:
         """What computes, by stream and ``optical flow``."""
-        engines: dict[str, str] = {stream: plan.identity for stream, plan in self._plans.items()}
-        if self._flow is not None:
-            engines["optical flow"] = f"{self._flow.implementation}/{self._flow.parameters.name}"
-        return engines
+        return engine_names(self._plans, self._flow)
 
     def admit(self, image: NDArray[np.uint8], *, first: bool) -> None:
         """Take the next (H, W, 3) uint8 RGB frame; see `ClipNetworks.admit`. Returns before the device is done.

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from toolkit.bundle import Manifest
 from toolkit.clips import ClipRing
-from toolkit.engine.contract import Backend
+from toolkit.engine.contract import Backend, engine_names
 from toolkit.flow import FlowEstimator, close_flow
 from toolkit.preprocess import Stream, grey_frame
 
@@ -61,10 +61,7 @@ class HostNetworks:
     @property
     def engines(self) -> dict[str, str]:
         """What computes, by stream and ``optical flow``."""
-        engines: dict[str, str] = {stream: backend.identity for stream, backend in self._backends.items()}
-        if self._estimator is not None:
-            engines["optical flow"] = f"{self._estimator.implementation}/{self._estimator.parameters.name}"
-        return engines
+        return engine_names(self._backends, self._estimator)
 
     def admit(self, image: NDArray[np.uint8], *, first: bool) -> None:
         """Take the next (H, W, 3) uint8 RGB frame; see `ClipNetworks.admit`."""

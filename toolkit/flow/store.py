@@ -7,7 +7,6 @@ videos that it had finished.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from toolkit.errors import VideoError, raise_faults
-from toolkit.files import sha256_of_file
+from toolkit.files import sha256_of_file, sole_process
 from toolkit.flow.contract import FlowEstimator, FlowParameters
 from toolkit.flow.cuda import CudaFlow
 from toolkit.flow.select import best_cpu_flow
@@ -174,8 +173,7 @@ def _checked_sources(videos: Sequence[Path], geometry: WorkingGeometry) -> dict[
 @contextmanager
 def _sole_writer(cache: Path) -> Iterator[None]:
     """Wait for any other preparation of this cache, then clear away what a killed one left."""
-    with (cache / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with sole_process(cache / ".lock", lambda _holder, _waited_s: None):
         for leftover in cache.glob(f".*{SUFFIX}"):
             leftover.unlink()
         yield
