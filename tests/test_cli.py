@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 import click
+import cv2
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from tests.conftest import WriteVideo
 from toolkit.cli import app
+from toolkit.doctor import Finding
 
 
 def commands() -> dict[str, click.Command]:
@@ -73,6 +76,18 @@ def test_version() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert result.exit_code == 0
     assert result.output.startswith("toolkit ")
+    found = dict(line.split(" ", 1) for line in map(str.strip, result.output.splitlines()))
+    assert found["numpy"] == np.__version__
+    assert cv2.__version__ in found["opencv-contrib-python-headless"]
+
+
+def test_the_doctor_s_advice_is_printed_as_it_has_to_be_typed() -> None:
+    """Square brackets are markup to the printer, and a name of an extra to pip."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toolkit.doctor.examine", lambda: [Finding("x", "absent", "[a]", "pip install 'toolkit[train]'")])
+        result = CliRunner().invoke(app, ["doctor"])
+    assert "x: [a]" in result.output
+    assert "pip install 'toolkit[train]'" in result.output
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from toolkit.cli import bench, cage, crossval_report, data, engines, flow, machi
 
 # Not the module itself: its name here is that of the __future__ import.
 from toolkit.cli.annotations import check, convert
+from toolkit.cli.machine import versions
+from toolkit.cli.options import print_lines
 from toolkit.errors import ToolkitError
-from toolkit.terminal import out, print_error
+from toolkit.terminal import print_error
 
 app = typer.Typer(
     help="From annotated video of a mouse's home cage to a continuous, trustworthy behaviour log.",
@@ -64,10 +66,12 @@ app.add_typer(flows, name="flow")
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the versions that matter in a log or a report, and exit.")
+    ] = False,
 ) -> None:
     if version:
-        out.print(f"toolkit {__version__}")
+        print_lines([f"toolkit {__version__}", *(f"  {name} {found}" for name, found in versions())])
         raise typer.Exit
 
 
