@@ -14,10 +14,16 @@ ROOT = Path(__file__).parents[1]
 
 
 def typed_commands() -> list[str]:
-    """Return every toolkit command line of the README and the demo."""
-    readme = re.findall(r"^toolkit .*$", (ROOT / "README.md").read_text(), flags=re.M)
+    """Return every toolkit command line of the README, the documents and the demo."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    typed = [line for page in pages for line in re.findall(r"^(?:sudo )?(toolkit .*)$", blocks(page), flags=re.M)]
     demo = (ROOT / "docs" / "demo.sh").read_text().replace("\\\n", " ")
-    return readme + re.findall(r"^run (toolkit .*)$", demo, flags=re.M)
+    return typed + re.findall(r"^run (toolkit .*)$", demo, flags=re.M)
+
+
+def blocks(page: Path) -> str:
+    """Return what a page shows between fences: what a reader types, or sees."""
+    return "\n".join(re.findall(r"^```\w*\n(.*?)^```", page.read_text(), flags=re.M | re.S))
 
 
 @pytest.mark.parametrize("line", typed_commands())
