@@ -55,8 +55,8 @@ def edit(bundle_path: Path, **changes: object) -> None:
 
 
 def test_a_newer_schema_is_refused_before_anything_else(bundle_path: Path) -> None:
-    edit(bundle_path, schema_version=2, surprise=True)
-    with pytest.raises(BundleError, match="schema 2, this toolkit reads schema 1"):
+    edit(bundle_path, schema_version=3, surprise=True)
+    with pytest.raises(BundleError, match="schema 3, this toolkit reads schemas 1 to 2"):
         load_bundle(bundle_path)
 
 

@@ -13,12 +13,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from toolkit.bouts import BundleDecision
 from toolkit.clips import ClipGeometry
 from toolkit.errors import BundleError, raise_faults
 from toolkit.ethogram import Ethogram
@@ -27,7 +28,10 @@ from toolkit.flow import FlowEncoding, FlowParameters
 from toolkit.fusion import Fusion
 from toolkit.preprocess import Stream, StreamInput, WorkingGeometry
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""What is written. 2 added `Manifest.decision`."""
+READ_VERSIONS = (1, 2)
+"""What is read."""
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
 
@@ -100,7 +104,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: str
     architecture: str
     """Name in the registry of networks, e.g. ``i3d``."""
@@ -115,6 +119,8 @@ class Manifest(BaseModel):
     """None where nothing was cross-validated."""
     provenance: Provenance
     parity: Parity = Parity()
+    decision: BundleDecision | None = None
+    """For deciding bouts from rows; None in bundles of schema 1."""
     files: dict[str, str]
     """SHA-256 of every file of the bundle but the manifest."""
 
@@ -132,6 +138,11 @@ class Manifest(BaseModel):
         expected = {GOLDEN, *(onnx_name(stream, p) for stream in self.streams for p in ("fp32", "fp16"))}
         if set(self.files) != expected:
             raise ValueError(f"files must be {sorted(expected)}, found {sorted(self.files)}")
+        transitions = self.decision.transitions if self.decision is not None else None
+        if transitions is not None and len(transitions.prior) != len(self.ethogram):
+            raise ValueError(
+                f"transitions of {len(transitions.prior)} behaviours, the ethogram has {len(self.ethogram)}"
+            )
         return self
 
 
@@ -237,14 +248,14 @@ def _read_manifest(path: Path) -> Manifest:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BundleError(f"{path}: not JSON ({error}). Copy the bundle again from where it was exported.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
+    if version not in READ_VERSIONS:
         raise BundleError(
-            f"{path}: bundle schema {version!r}, this toolkit reads schema {SCHEMA_VERSION}. "
+            f"{path}: bundle schema {version!r}, this toolkit reads schemas 1 to {SCHEMA_VERSION}. "
             "Update the toolkit on this machine, or export the bundle again with the one installed here."
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise_faults(BundleError, f"{path} does not follow bundle schema {SCHEMA_VERSION}", faults)
+        raise_faults(BundleError, f"{path} does not follow bundle schema {version}", faults)
         raise

@@ -17,7 +17,7 @@ from toolkit.behaviour_log.coverage import Interval
 from toolkit.behaviour_log.day_file import is_blank
 from toolkit.behaviour_log.migration import schema_version
 from toolkit.behaviour_log.schema import Reason
-from toolkit.bouts import Bout
+from toolkit.bouts import NO_LABEL, Bout
 from toolkit.errors import LogError
 from toolkit.ethogram import Ethogram
 from toolkit.frames import NS_PER_S
@@ -67,7 +67,7 @@ class BehaviourLog:
     quality: NDArray[np.uint8]
     """(N,) uint8 flags, see `Quality`."""
     bouts: tuple[Bout, ...]
-    """Runs of equal labels; those that cross midnight are joined."""
+    """Runs of equal decided labels; those that cross midnight are joined."""
     unobserved: tuple[Interval, ...]
     """Time without rows, with the reason."""
     provenance: tuple[LoggedSession, ...]
@@ -77,6 +77,15 @@ class BehaviourLog:
     def observed_s(self) -> float:
         """Seconds that rows stand for: what time budgets divide by."""
         return float(self.duration_ns.sum()) / NS_PER_S
+
+    @property
+    def decided(self) -> NDArray[np.int16]:
+        """(N,) int16 the label that each row's bout has, -1 for none: `label` itself where no decision filter ran."""
+        starts = np.array([bout.start_ns for bout in self.bouts], dtype=np.int64)
+        bout = np.searchsorted(starts, self.time_ns, side="right") - 1
+        stops = np.array([-1, *(bout.stop_ns for bout in self.bouts)], dtype=np.int64)
+        behaviours = np.array([NO_LABEL, *(bout.behaviour for bout in self.bouts)], dtype=np.int16)
+        return np.where(self.time_ns < stops[bout + 1], behaviours[bout + 1], np.int16(NO_LABEL))
 
     def unobserved_s(self) -> dict[Reason, float]:
         """Return the seconds without rows by reason."""

@@ -7,7 +7,6 @@ missing since.
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import os
 from collections import deque
@@ -24,7 +23,7 @@ from toolkit.behaviour_log.coverage import Coverage, Interval
 from toolkit.behaviour_log.day_file import DayFile, FrameRow, accounted_until, day_of, day_path, log_errors
 from toolkit.behaviour_log.schema import Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
-from toolkit.bouts import NO_LABEL, Bout, BoutBuilder, BoutRules
+from toolkit.bouts import NO_LABEL, Bout, DecidedBouts, DecisionFilter
 from toolkit.errors import LogError
 from toolkit.frames import NS_PER_S
 
@@ -58,6 +57,8 @@ class LogWriter:
         The cage's name, part of the file names.
     session
         Provenance, and the offset from monotonic time to UTC.
+    decide
+        Decides what bouts are made of, for rows `Session.row_interval_ns` apart; None: raw labels. Rows keep theirs.
 
     Raises
     ------
@@ -66,7 +67,7 @@ class LogWriter:
         more than `MOST_BACKWARD_S` behind the log's end. Later: if a commit fails. What was committed is safe.
     """
 
-    def __init__(self, folder: Path, cage: str, session: Session) -> None:
+    def __init__(self, folder: Path, cage: str, session: Session, decide: DecisionFilter | None = None) -> None:
         self._folder = folder
         self._cage = cage
         self._session = session
@@ -76,8 +77,7 @@ class LogWriter:
         self._bouts: list[tuple[Bout, bool, bool]] = []
         self._clocks: list[ClockReading] = []
         self._newest: Interval | None = None
-        self._builder = BoutBuilder(BoutRules(), session.row_interval_ns)
-        self._label = NO_LABEL
+        self._builder = DecidedBouts(decide, session.row_interval_ns)
         # First row after midnight of a bout that began the day before.
         self._continued_ns: int | None = None
         self.account = Account()
@@ -159,10 +159,8 @@ class LogWriter:
         self._record(self._coverage.observe(time_ns, self._session.row_interval_ns, hole))
         label_or_none = NO_LABEL if label is None else label
         if time_ns >= self._day.stop_ns:
-            self._roll_over(time_ns, continues=label_or_none == self._label != NO_LABEL)
-        probability = 0.0 if label is None else float(probabilities[label])
-        self._add_bouts(self._builder.push(time_ns, label_or_none, probability))
-        self._label = label_or_none
+            self._roll_over(time_ns, continues=self._builder.continues_with(label_or_none))
+        self._add_bouts(self._builder.push(time_ns, label_or_none, probabilities))
         steps = np.rint(probabilities * 255).astype(np.uint8).tobytes()
         self._rows.append(self._day.row(time_ns, source_index, steps, label, int(quality)))
         self.account.rows += 1
@@ -193,7 +191,7 @@ class LogWriter:
         if not (self._rows or self._intervals or self._bouts or self._clocks):
             return
         # The bout that goes on is stored as it is now, and stored again when it is longer.
-        self._add_bouts(copy.deepcopy(self._builder).end(), ended=False)
+        self._add_bouts(self._builder.so_far(), ended=False)
         self._day.commit(self._rows, self._intervals.values(), self._bouts, self._clocks)
         self._rows.clear()
         self._intervals.clear()
@@ -242,11 +240,10 @@ class LogWriter:
         return DayFile(day_path(self._folder, self._cage, time_ns), self._cage, time_ns, self._session)
 
     def _end_bout(self, stop_ns: int | None, *, continues: bool = False) -> None:
-        bouts = self._builder.end()
+        bouts = self._builder.end(continues=continues)
         if bouts and stop_ns is not None:
             bouts[-1] = replace(bouts[-1], stop_ns=stop_ns)
         self._add_bouts(bouts, continues=continues)
-        self._label = NO_LABEL
 
     def _add_bouts(self, bouts: list[Bout], *, continues: bool = False, ended: bool = True) -> None:
         for bout in bouts:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
+from toolkit.bouts import DecisionTable
 from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
@@ -167,6 +168,7 @@ class CageConfig(BaseModel):
     engine: EngineTable = EngineTable()
     health: HealthTable = HealthTable()
     view: ViewTable = ViewTable()
+    decision: DecisionTable = DecisionTable()
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
@@ -262,6 +264,7 @@ def _tables() -> dict[str, type[BaseModel]]:
         "engine": EngineTable,
         "health": HealthTable,
         "view": ViewTable,
+        "decision": DecisionTable,
     }
 
 

@@ -20,6 +20,7 @@ import cv2
 
 from toolkit import __version__
 from toolkit.behaviour_log import ClockReading, LogWriter, Session
+from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera import open_camera
 from toolkit.cage.capture import CaptureThread
@@ -113,8 +114,9 @@ def run(
     Raises
     ------
     ToolkitError
-        If a part cannot be opened, the source does not fit the bundle, a camera that does not recover or an engine
-        fails, or the log cannot be written. What was seen until then is in the log, but in the last case.
+        If a part cannot be opened, the source or the decision filter does not fit the bundle, a camera that does not
+        recover or an engine fails, or the log cannot be written. What was seen until then is in the log, but in the
+        last case.
     """
 
     def building(progress: BuildProgress) -> None:
@@ -135,7 +137,8 @@ def run(
         session = session_of(config, parts.bundle, engines, clock)
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
-        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
+        decide = decision_filter(config.decision, manifest.decision, manifest.ethogram.names, session.row_interval_ns)
+        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session, decide))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
         watch.clock(clock)

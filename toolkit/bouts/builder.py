@@ -16,53 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from toolkit.errors import ConfigError, InputError
+from toolkit.bouts.contract import Bout, BoutRules, shortest_ns
+from toolkit.errors import InputError
 from toolkit.frames import MAX_STEP, NS_PER_S
-
-NO_LABEL = -1
-"""The label of a frame that was seen but not classified."""
-
-
-class BoutRules(BaseModel):
-    """What makes bouts of frames. All zero: raw runs of equal labels."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_bout_s: float | dict[str, float] = 0.0
-    """Shortest bout kept, seconds: one for all behaviours, or by name (a behaviour not named keeps every bout)."""
-    stitch_gap_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Longest interruption by other behaviours that does not end a bout, seconds."""
-
-    @field_validator("min_bout_s")
-    @classmethod
-    def _is_a_length(cls, value: float | dict[str, float]) -> float | dict[str, float]:
-        lengths = value.values() if isinstance(value, dict) else [value]
-        if not all(0 <= length < float("inf") for length in lengths):
-            raise ValueError(f"a shortest bout must be >= 0 seconds, found {value}")
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class Bout:
-    """One uninterrupted stretch of a behaviour."""
-
-    behaviour: int
-    """Index in the ethogram."""
-    start_ns: int
-    """Capture time of the first frame."""
-    stop_ns: int
-    """Exclusive: where the next frame starts, or one frame interval after the last frame."""
-    frames: int
-    """Frames in it, those included that stitching took from other behaviours."""
-    mean_probability: float
-    """Mean probability of `behaviour` over the frames that carry its label, 0 to 1."""
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return (self.stop_ns - self.start_ns) / NS_PER_S
 
 
 class BoutBuilder:
@@ -97,7 +54,7 @@ class BoutBuilder:
         self._interval_ns = frame_interval_ns
         self._max_step_ns = MAX_STEP * frame_interval_ns
         self._stitch_gap_ns = round(rules.stitch_gap_s * NS_PER_S)
-        self._shortest_ns, self._shortest_by_behaviour_ns = _shortest_ns(rules, behaviours)
+        self._shortest_ns, self._shortest_by_behaviour_ns = shortest_ns(rules.min_bout_s, behaviours)
         # Ended but perhaps to be stitched, oldest first; then the one that goes on.
         self._ended: list[_Open] = []
         self._open: _Open | None = None
@@ -229,46 +186,6 @@ def bouts_from_labels(
     return bouts + builder.end()
 
 
-def smooth_probabilities(
-    probabilities: NDArray[np.floating], time_ns: NDArray[np.int64], smoothing_s: float, frame_interval_ns: int
-) -> NDArray[np.float32]:
-    """Return the centred moving average of probabilities; none reaches over a gap.
-
-    A frame's average is over the frames at most half of `smoothing_s` before or after it, counted at the nominal
-    interval; at the ends of a run of consecutive frames, over those that there are.
-
-    Parameters
-    ----------
-    probabilities
-        (N, K) of each frame.
-    time_ns
-        (N,) capture times, increasing. A step over 1.5 intervals is a gap.
-    smoothing_s
-        Width of the average, seconds; under two intervals the probabilities stay as they are.
-    frame_interval_ns
-        Nominal time from one frame to the next.
-
-    Examples
-    --------
-    >>> smooth_probabilities(np.array([[0.0], [0.0], [3.0]]), np.array([0, 10, 20]), 20e-9, 10).tolist()
-    [[0.0], [1.0], [1.5]]
-    """
-    frames = len(time_ns)
-    # The margin keeps a width that is a whole number of intervals from losing one to rounding.
-    reach = int(smoothing_s * NS_PER_S / (2 * frame_interval_ns) + 1e-6)
-    if reach == 0 or frames == 0:
-        return probabilities.astype(np.float32, copy=False)
-    starts = np.flatnonzero(np.r_[True, np.diff(time_ns) > MAX_STEP * frame_interval_ns])
-    lengths = np.diff(np.r_[starts, frames])
-    position = np.arange(frames)
-    low = np.maximum(position - reach, np.repeat(starts, lengths))
-    high = np.minimum(position + reach + 1, np.repeat(starts + lengths, lengths))
-    sums = np.zeros((frames + 1, probabilities.shape[1]))
-    np.cumsum(probabilities, axis=0, dtype=np.float64, out=sums[1:])
-    mean: NDArray[np.float32] = ((sums[high] - sums[low]) / (high - low)[:, np.newaxis]).astype(np.float32)
-    return mean
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """Consecutive frames with the same label; a frame pushed live is a run of one."""
@@ -322,16 +239,3 @@ def _runs(
             strict=True,
         )
     ]
-
-
-def _shortest_ns(rules: BoutRules, behaviours: Sequence[str]) -> tuple[int, dict[int, int]]:
-    """Return the shortest bout of every behaviour, and of those that have their own."""
-    if not isinstance(rules.min_bout_s, dict):
-        return round(rules.min_bout_s * NS_PER_S), {}
-    unknown = sorted(set(rules.min_bout_s) - set(behaviours))
-    if unknown:
-        raise ConfigError(
-            f"min_bout_s names {', '.join(unknown)}: this ethogram has {', '.join(behaviours) or 'no names'}. "
-            "Correct the name, or remove it."
-        )
-    return 0, {behaviours.index(name): round(length * NS_PER_S) for name, length in rules.min_bout_s.items()}
