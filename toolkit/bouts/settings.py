@@ -27,9 +27,7 @@ class DecisionTable(BaseModel):
     """What makes bouts: raw labels ("off"), what cross-validation chose ("bundle"), "viterbi", or "hysteresis"."""
     lag_s: float = Field(default=1.0, ge=0, le=5)
     """Seconds that "viterbi" waits for later frames before it decides one."""
-    evidence: float = Field(default=1.0, gt=0, le=1)
-    """What one frame counts for "viterbi", 0 to 1: less smooths more."""
-    min_bout_s: Lengths = 0.25
+    min_bout_s: Lengths = 0.3
     """Shortest bout of "hysteresis", seconds, or by name: {drink = 0.2, rest = 2.0}."""
 
 
@@ -102,4 +100,4 @@ def decision_filter(
         )
     lag = round(table.lag_s * NS_PER_S / frame_interval_ns)
     prior = np.array(brings.transitions.prior)
-    return FixedLagViterbi(brings.transitions.at(frame_interval_ns), prior, lag, table.evidence)
+    return FixedLagViterbi(brings.transitions.at(frame_interval_ns), prior, lag)

@@ -15,7 +15,7 @@ class FixedLagViterbi:
     """A decision filter: a frame takes its label on the best course through the frames up to `lag` after it.
 
     The model is a Markov chain of behaviours in which a frame's evidence for behaviour k is
-    (probability of k / prior of k) ** weight. With a lag as long as the segment it is Viterbi's algorithm.
+    its probability of k over the prior of k. With a lag as long as the segment it is Viterbi's algorithm.
 
     Parameters
     ----------
@@ -26,18 +26,12 @@ class FixedLagViterbi:
         contain. Also the chain's first state, so that a frame alone keeps its raw label.
     lag
         Frames that a decision waits for, at least 0.
-    weight
-        What one frame's evidence counts, over 0 to 1. Clips of neighbouring frames share most of their frames, so
-        that their errors come together.
     """
 
-    def __init__(
-        self, transitions: NDArray[np.float64], prior: NDArray[np.float64], lag: int, weight: float = 1.0
-    ) -> None:
+    def __init__(self, transitions: NDArray[np.float64], prior: NDArray[np.float64], lag: int) -> None:
         behaviours = len(prior)
         self._step = np.log(transitions)
         self._log_prior = np.log(prior)
-        self._weight = weight
         self._scores = np.empty(behaviours)
         # Of the best course to each behaviour, its newest labels: columns are used in turn.
         self._courses = np.empty((behaviours, lag + 1), dtype=np.int16)
@@ -52,7 +46,7 @@ class FixedLagViterbi:
     def push(self, time_ns: int, label: int, probabilities: NDArray[np.floating]) -> list[int]:
         """Take the next frame and return the label that is final by now, if any."""
         del time_ns, label
-        posterior = self._weight * np.log(np.maximum(probabilities, _LEAST))
+        posterior = np.log(np.maximum(probabilities, _LEAST))
         if self._frames == 0:
             self._scores = posterior
             if self._first != NO_LABEL:
@@ -62,7 +56,7 @@ class FixedLagViterbi:
             by_way_of = self._scores[:, np.newaxis] + self._step
             best = by_way_of.argmax(axis=0)
             self._courses = self._courses[best]
-            self._scores = by_way_of[best, self._labels] + posterior - self._weight * self._log_prior
+            self._scores = by_way_of[best, self._labels] + posterior - self._log_prior
             # Only differences count, and a day's sum would lose them.
             self._scores -= self._scores.max()
         lag = self._courses.shape[1] - 1

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from toolkit.bouts import BundleDecision, ChosenDecision
 from toolkit.bundle import FlowSpec, Provenance
 from toolkit.errors import BundleError, ConfigError, raise_faults
 from toolkit.flow import PARAMETER_SETS, FlowEstimator
@@ -20,6 +21,7 @@ from toolkit.train.golden import read_golden_frames
 from toolkit.train.progress import OnProgress, Progress, silent
 from toolkit.train.run_folder import Run, library_versions, load_run
 from toolkit.train.scores import Evaluation
+from toolkit.train.transitions import read_transitions
 
 _FREE_KEYS = ("streams", "seed", "device", "threads", "evaluation_stride", "evaluation_batch", "inner_validation")
 """Keys in which a run may differ from its cross-validation."""
@@ -44,8 +46,8 @@ def export_run(
     run
         Folder of `toolkit train`.
     crossval
-        Folder of `toolkit crossval` whose scores go into the bundle, with the fusion weights and the temperature that
-        it chose (`Evaluation.chosen`); None writes no scores and the paper's fusion.
+        Folder of `toolkit crossval` whose scores go into the bundle, with the fusion weights, the temperature and the
+        smoothing that it chose (`Evaluation.chosen`); None writes no scores and the paper's fusion.
     keep_fp32
         Per stream names of layers that stay float32 in its mixed graph; see `write_bundle`.
 
@@ -109,15 +111,30 @@ def _manifest(trained: Run, config: TrainConfig, bundle: Path, evaluation: Evalu
         "fusion": _fusion(trained, evaluation),
         "scores": evaluation.scores() if evaluation else None,
         "provenance": _provenance(trained, config),
+        "decision": _decision(trained, evaluation),
     }
+
+
+def _decision(trained: Run, evaluation: Evaluation | None) -> BundleDecision:
+    """Return what the cross-validation chose for these streams, and what training counted."""
+    learned = read_transitions(trained.path, _dataset_sha256(trained))
+    chosen = None
+    if evaluation is not None and _is_of(evaluation, trained) and evaluation.chosen.frames:
+        chosen = ChosenDecision(
+            **evaluation.chosen.model_dump(include={"smoothing_s", "min_bout_s", "uncertain_below", "frames"})
+        )
+    return BundleDecision(chosen=chosen, transitions=learned.transitions, without_transitions=learned.reason)
 
 
 def _fusion(trained: Run, evaluation: Evaluation | None) -> Fusion:
     """Return the weights and temperature that the cross-validation chose for these streams, else the paper's."""
-    streams = tuple(trained.streams)
-    if evaluation is not None and tuple(evaluation.chosen.fusion.weights) == streams:
+    if evaluation is not None and _is_of(evaluation, trained):
         return evaluation.chosen.fusion
-    return fusion_for(streams)
+    return fusion_for(tuple(trained.streams))
+
+
+def _is_of(evaluation: Evaluation, trained: Run) -> bool:
+    return tuple(evaluation.chosen.fusion.weights) == tuple(trained.streams)
 
 
 def _provenance(trained: Run, config: TrainConfig) -> Provenance:

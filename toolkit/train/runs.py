@@ -25,6 +25,7 @@ from toolkit.train.predictions import PREDICTIONS, VALIDATION, FoldPredictions, 
 from toolkit.train.progress import OnProgress, silent
 from toolkit.train.run_folder import finish_stream, load_stream, split_content
 from toolkit.train.scores import Evaluation, evaluation_of, write_report
+from toolkit.train.transitions import write_transitions
 from toolkit.train.unfinished import check_same, open_unfinished
 
 HELD_OUT = "held_out"
@@ -121,6 +122,7 @@ def train(
     if processes.is_first:
         # Before the hours of training, so that a data set without a golden sample is found out at once.
         write_golden_frames(run, data, split.training, config)
+        write_transitions(run, data, split.training, config)
     metrics = train_run(
         data,
         config,
