@@ -93,9 +93,7 @@ def main(folder: Path) -> None:
         )
 
 
-def _transitions(
-    videos: list[VideoPredictions], held_out: str, behaviours: int, interval: int
-) -> NDArray[np.float64]:
+def _transitions(videos: list[VideoPredictions], held_out: str, behaviours: int, interval: int) -> NDArray[np.float64]:
     labels = [video.labels for video in videos if video.group != held_out]
     learned = learn_transitions(labels, behaviours, interval, np.ones(behaviours))
     if learned is None:

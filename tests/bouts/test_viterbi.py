@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from toolkit.bouts import DecisionFilter, FixedLagViterbi
 
 
-def chain(seed: int, behaviours: int, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def chain(
+    seed: int, behaviours: int, frames: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return random transitions, a prior and each frame's probabilities."""
     random = np.random.default_rng(seed)
     transitions = random.dirichlet(np.ones(behaviours), behaviours) + 3 * np.eye(behaviours)
@@ -97,7 +99,7 @@ def test_a_flicker_is_smoothed_and_a_change_is_not() -> None:
         assert decide.end() == expected
 
 
-def test_a_probability_of_zero_forbids_nothing_for_ever() -> None:
+def test_probabilities_of_zero() -> None:
     transitions = np.array([[0.99, 0.01], [0.01, 0.99]])
     decide = FixedLagViterbi(transitions, np.array([0.5, 0.5]), 3)
     seen = np.array([[1.0, 0.0]] + [[0.0, 1.0]] * 10)
@@ -106,7 +108,7 @@ def test_a_probability_of_zero_forbids_nothing_for_ever() -> None:
 
 
 @pytest.mark.parametrize("lag", [0, 4])
-def test_a_long_segment_needs_no_more_memory_and_loses_no_precision(lag: int) -> None:
+def test_a_long_segment_is_decided_as_its_end_alone(lag: int) -> None:
     transitions, prior, seen = chain(3, 3, 20_000)
     long = FixedLagViterbi(transitions, prior, lag)
     pushed = push_all(long, seen)

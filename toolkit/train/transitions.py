@@ -95,7 +95,8 @@ def training_shares(videos: Sequence[LabelledVideo], config: TrainConfig, behavi
         centres = [video.labels[start] for video in videos for start, _ in video.intervals]
         # One imaginary clip of each: a behaviour that was not shown is not impossible.
         shares += np.bincount(centres, minlength=behaviours)
-    return shares / shares.sum()
+    shares /= shares.sum()
+    return shares
 
 
 def write_transitions(run: Path, data: PreparedDataset, videos: Sequence[LabelledVideo], config: TrainConfig) -> None:
