@@ -93,7 +93,8 @@ CREATE TABLE frame (
 );
 
 CREATE TABLE bout (
-    -- Maximal runs of rows with one label. The newest is extended at every commit.
+    -- Maximal runs of rows with one decided label: frame.label, unless the configuration names a decision filter. The
+    -- newest is extended at every commit.
     start_ns INTEGER PRIMARY KEY,   -- UTC ns since 1970
     stop_ns INTEGER NOT NULL,
     behaviour INTEGER NOT NULL,

@@ -58,6 +58,19 @@ class BundleDecision(BaseModel):
     without_transitions: str = ""
     """Why there are no transitions."""
 
+    def lines(self) -> list[str]:
+        """Return what there is as two lines of text."""
+        chosen, transitions = "nothing", f"none ({self.without_transitions})"
+        if self.chosen is not None:
+            certain = self.chosen.uncertain_below
+            threshold = "no threshold of certainty" if certain is None else f"uncertain below {certain:g}"
+            chosen = f"smoothing {self.chosen.smoothing_s:g} s, shortest bout {self.chosen.min_bout_s:g} s, {threshold}"
+        if self.transitions is not None:
+            transitions = (
+                f"{self.transitions.changes} changes of behaviour in {self.transitions.seconds:.0f} s of video"
+            )
+        return [f"chosen by cross-validation: {chosen}", f"transitions between behaviours: {transitions}"]
+
 
 def decision_filter(
     table: DecisionTable, bundle: BundleDecision | None, behaviours: Sequence[str], frame_interval_ns: int

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
+from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera import open_camera
 from toolkit.cage.config import CageConfig
@@ -32,7 +33,7 @@ class Finding:
 
     ok: bool
     subject: str
-    """What was checked: configuration, bundle, engine, flow, camera, log, disk or health."""
+    """What was checked: configuration, bundle, engine, flow, decision, camera, log, disk or health."""
     text: str
     """What was found; for a fault also what was expected and what to do."""
 
@@ -60,6 +61,8 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
         yield _finding("engine", lambda: _engine(config, bundle))
         if "flow" in manifest.streams:
             yield _finding("flow", lambda: _flow(config, bundle))
+        if config.decision.filter != "off":
+            yield _finding("decision", lambda: _decision(config, bundle))
     yield _finding("camera", lambda: _camera(config, bundle))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
@@ -99,6 +102,13 @@ def _flow(config: CageConfig, bundle: Bundle) -> str:
     if here != spec.implementation:
         notes.append("`toolkit doctor` measures their difference.")
     return " ".join([trained, *notes])
+
+
+def _decision(config: CageConfig, bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    interval_ns = config.row_interval_ns(manifest.geometry.fps)
+    decision_filter(config.decision, manifest.decision, manifest.ethogram.names, interval_ns)
+    return f"bouts are decided by the filter {config.decision.filter}; rows keep their raw labels"
 
 
 def _camera(config: CageConfig, bundle: Bundle | None) -> str:

@@ -20,6 +20,7 @@ from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
 from toolkit.flow import FlowChoice
+from toolkit.frames import NS_PER_S
 from toolkit.view import ViewTable
 
 if sys.version_info >= (3, 11):
@@ -169,6 +170,10 @@ class CageConfig(BaseModel):
     health: HealthTable = HealthTable()
     view: ViewTable = ViewTable()
     decision: DecisionTable = DecisionTable()
+
+    def row_interval_ns(self, fps: float) -> int:
+        """Return the time that a row of the log stands for, of networks that see `fps` frames per second."""
+        return round(self.cage.stride * NS_PER_S / fps)
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""

@@ -32,7 +32,6 @@ from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
 from toolkit.errors import EngineError, ToolkitError
-from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
 from toolkit.terminal import print_warning
 
@@ -186,6 +185,6 @@ def session_of(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], c
         config=config.snapshot(),
         ethogram=bundle.manifest.ethogram,
         utc_offset_ns=clock.utc_offset_ns,
-        row_interval_ns=round(config.cage.stride * NS_PER_S / bundle.manifest.geometry.fps),
+        row_interval_ns=config.row_interval_ns(bundle.manifest.geometry.fps),
         start_ns=clock.utc_ns,
     )

@@ -217,3 +217,5 @@ def export(
 
     written = load_bundle(bundle)
     out.print(f"bundle {written.manifest.name} ({written.sha256[:12]}) in {bundle}")
+    if written.manifest.decision is not None:
+        print_lines(written.manifest.decision.lines())

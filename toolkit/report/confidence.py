@@ -38,7 +38,7 @@ class Confidence:
 
 def confidence(log: BehaviourLog) -> Confidence:
     """Summarise a log's probabilities and quality flags."""
-    own = own_probability(log)
+    own = own_probability(log, log.label)
     lines = []
     for index, name in enumerate(log.ethogram.names):
         mine = own[log.label == index]

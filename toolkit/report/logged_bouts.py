@@ -1,4 +1,4 @@
-"""The bouts of a log under rules: the raw ones are in the log, others are made of its rows again."""
+"""The bouts of a log under rules: those without are in the log, others are made of its decided rows again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def logged_bouts(log: BehaviourLog, rules: BoutRules | None = None) -> list[Bout
     Parameters
     ----------
     rules
-        Stitching and minimum length; None leaves the raw runs of equal labels.
+        Stitching and minimum length; None leaves the runs of equal decided labels.
 
     Raises
     ------
@@ -26,15 +26,16 @@ def logged_bouts(log: BehaviourLog, rules: BoutRules | None = None) -> list[Bout
     """
     if rules is None or rules == BoutRules():
         return list(log.bouts)
-    return bouts_of_rows(log, log.label, own_probability(log), rules)
+    decided = log.decided
+    return bouts_of_rows(log, decided, own_probability(log, decided), rules)
 
 
-def own_probability(log: BehaviourLog) -> NDArray[np.float64]:
-    """Return (N,) float64 each row's probability of its own label, 0 to 1; 0 where it has none."""
-    if len(log.label) == 0:
+def own_probability(log: BehaviourLog, label: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return (N,) float64 each row's probability of its (N,) label, 0 to 1; 0 where it has none."""
+    if len(label) == 0:
         return np.zeros(0)
-    own = log.probabilities[np.arange(len(log.label)), log.label.clip(0)] / 255
-    return np.where(log.label >= 0, own, 0.0)
+    own = log.probabilities[np.arange(len(label)), label.clip(0)] / 255
+    return np.where(label >= 0, own, 0.0)
 
 
 def bouts_of_rows(
