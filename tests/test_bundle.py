@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.bundles import manifest, manifest_fields
+from toolkit.bouts import BundleDecision, ChosenDecision, Transitions
 from toolkit.bundle import GoldenClip, load_bundle, write_manifest_and_golden
 from toolkit.errors import BundleError
 from toolkit.fusion import fusion_for
@@ -57,6 +58,40 @@ def edit(bundle_path: Path, **changes: object) -> None:
 def test_a_newer_schema_is_refused_before_anything_else(bundle_path: Path) -> None:
     edit(bundle_path, schema_version=3, surprise=True)
     with pytest.raises(BundleError, match="schema 3, this toolkit reads schemas 1 to 2"):
+        load_bundle(bundle_path)
+
+
+def test_a_bundle_of_the_first_schema_is_read_and_has_nothing_to_decide_with(bundle_path: Path) -> None:
+    path = bundle_path / "manifest.json"
+    content = json.loads(path.read_text())
+    # As the toolkit before wrote it.
+    del content["decision"]
+    path.write_text(json.dumps({**content, "schema_version": 1}))
+    manifest = load_bundle(bundle_path).manifest
+    assert (manifest.schema_version, manifest.decision) == (1, None)
+
+
+def test_what_bouts_are_decided_with_is_read_as_it_was_written(bundle_path: Path) -> None:
+    third = 1 / 3
+    decision = BundleDecision(
+        chosen=ChosenDecision(smoothing_s=0.4, min_bout_s=0.5, uncertain_below=None, frames=10),
+        transitions=Transitions(
+            interval_ns=33_333_333,
+            matrix=tuple(tuple(third if i == j else 2 * third / 7 for j in range(8)) for i in range(8)),
+            prior=(0.125,) * 8,
+            changes=3,
+            seconds=third,
+        ),
+    )
+    edit(bundle_path, decision=decision.model_dump(mode="json"))
+    assert load_bundle(bundle_path).manifest.decision == decision
+    assert load_bundle(bundle_path).manifest.schema_version == 2
+
+
+def test_transitions_of_other_behaviours_are_refused(bundle_path: Path) -> None:
+    two = {"interval_ns": 1, "matrix": [[0.5, 0.5]] * 2, "prior": [0.5, 0.5], "changes": 1, "seconds": 1.0}
+    edit(bundle_path, decision={"transitions": two})
+    with pytest.raises(BundleError, match="transitions of 2 behaviours, the ethogram has 8"):
         load_bundle(bundle_path)
 
 

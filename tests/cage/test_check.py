@@ -69,6 +69,17 @@ def test_a_health_page_that_cannot_be(tmp_path: Path) -> None:
     assert (finding.ok, finding.text) == (True, f"http://0.0.0.0:9464/healthz, token in {tmp_path / 'token'}")
 
 
+def test_bouts_that_cannot_be_decided(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    engine = {"kind": "onnxruntime", "stale": "refuse"}
+    tables = {"cage": {"bundle": bundle.path}, "camera": {"video": write_video("mouse.mp4", 5)}, "engine": engine}
+    found = faults(check(config(tmp_path, decision={"filter": "viterbi"}, **tables)))
+    assert set(found) == {"decision"}
+    assert "needs transitions" in found["decision"]
+    findings = check(config(tmp_path, decision={"filter": "hysteresis"}, **tables))
+    assert faults(findings) == {}
+    assert "hysteresis" in next(finding.text for finding in findings if finding.subject == "decision")
+
+
 def test_an_engine_that_was_not_built(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
     for folder in bundle.path.parent.iterdir():
         if folder != bundle.path:

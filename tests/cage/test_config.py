@@ -110,6 +110,12 @@ def test_a_written_configuration_is_what_it_was_asked_to_be(tmp_path: Path, monk
     assert 'folder = "logs"\n' in text
     assert "# stride = 1\n" in text
     assert "# Folder of the model bundle" in text
+    assert "[decision]\n" in text
+    assert '# filter = "off"\n' in text
+    named = text.replace("# min_bout_s = 0.3", "min_bout_s = {rest = 2.0}").replace(
+        '# filter = "off"', 'filter = "hysteresis"'
+    )
+    assert load_config(written(tmp_path, named)).decision.min_bout_s == {"rest": 2.0}
     assert load_config(written(tmp_path, text.replace("# stride = 1", "stride = 1"))).cage.stride == 1
 
 

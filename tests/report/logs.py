@@ -9,6 +9,7 @@ import numpy as np
 
 from toolkit.behaviour_log import LogWriter, Quality, Reason, Session, read_log
 from toolkit.behaviour_log.reader import BehaviourLog
+from toolkit.bouts import DecisionFilter
 from toolkit.ethogram import MOUSE_HOME_CAGE, Ethogram
 
 START_NS = 1_763_900_000 * 1_000_000_000
@@ -23,6 +24,7 @@ def write_log(
     ethogram: Ethogram = MOUSE_HOME_CAGE,
     probability: Sequence[float] | None = None,
     config: str = "{}",
+    decide: DecisionFilter | None = None,
 ) -> Path:
     """Write a cage's log: a row a frame, but for the frames of `gaps` (first, stop, reason). Return its folder."""
     session = Session(
@@ -40,7 +42,7 @@ def write_log(
         row_interval_ns=INTERVAL_NS,
         start_ns=START_NS,
     )
-    with LogWriter(folder, "cage-07", session) as writer:
+    with LogWriter(folder, "cage-07", session, decide) as writer:
         missing = {first: (stop, reason) for first, stop, reason in gaps}
         frame = 0
         while frame < len(labels):

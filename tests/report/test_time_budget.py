@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.report.logs import INTERVAL_NS, START_NS, logged
 from toolkit.behaviour_log import Reason
-from toolkit.bouts import BoutRules
+from toolkit.bouts import BoutRules, Hysteresis
 from toolkit.errors import ConfigError, LogError
 from toolkit.report.time_budget import BehaviourTime, TimeBudget, time_budget, time_budget_table, write_time_budget
 
@@ -71,6 +71,17 @@ def test_bouts_under_rules(tmp_path: Path) -> None:
     assert dropped.no_bout_s == pytest.approx(2 * FRAME_S)
     with pytest.raises(ConfigError, match="drnik"):
         time_budget(log, BoutRules(min_bout_s={"drnik": 1}))
+
+
+def test_rules_go_on_from_what_a_filter_decided(tmp_path: Path) -> None:
+    labels = [0] * 10 + [1] + [0] * 10
+    decide = Hysteresis(3 * INTERVAL_NS, {}, INTERVAL_NS)
+    log = logged(tmp_path, labels, decide=decide)
+    assert log.label.tolist() == labels
+    for rules in (None, BoutRules(min_bout_s={"drink": 0.01})):
+        budget = time_budget(log, rules)
+        assert [(each.name, each.bouts) for each in budget.behaviours if each.bouts] == [("drink", 1)]
+        assert line(budget, "drink").total_s == pytest.approx(21 * FRAME_S)
 
 
 def test_table_says_the_same(budget: TimeBudget) -> None:

@@ -54,6 +54,13 @@ def test_a_bundle_holds_the_run(
     assert manifest.fusion.temperature != 1
     assert manifest.geometry == short.geometry
     assert manifest.provenance.videos == 3
+    assert manifest.decision is not None
+    chosen = manifest.decision.chosen
+    assert chosen is not None
+    kept = ("smoothing_s", "min_bout_s", "uncertain_below", "frames")
+    assert chosen.model_dump() == crossval.evaluation.chosen.model_dump(include=set(kept))
+    assert manifest.decision.transitions is not None
+    assert (manifest.decision.transitions.changes, manifest.decision.without_transitions) == (9, "")
     assert manifest.provenance.runs == {"rgb": "run/rgb", "flow": "run/flow"}
     golden = load_bundle(tmp_path / "mouse").golden()
     assert np.bincount([clip.behaviour for clip in golden]).tolist() == [2, 2, 2, 2]
@@ -65,10 +72,16 @@ def test_without_a_cross_validation_of_its_streams_the_fusion_is_the_papers(
     run: Path, crossval: CrossValidation, squares: AnnotatedDataset, short: TrainConfig, tmp_path: Path
 ) -> None:
     export_run(run, tmp_path / "mouse")
-    assert load_bundle(tmp_path / "mouse").manifest.fusion == Fusion(weights={"rgb": 0.4, "flow": 0.6})
+    manifest = load_bundle(tmp_path / "mouse").manifest
+    assert manifest.fusion == Fusion(weights={"rgb": 0.4, "flow": 0.6})
+    assert manifest.decision is not None
+    assert manifest.decision.chosen is None
     train(squares, short.model_copy(update={"streams": ("rgb",)}), tmp_path / "one", workers=0)
     export_run(tmp_path / "one", tmp_path / "half", crossval=crossval.folder)
-    assert load_bundle(tmp_path / "half").manifest.fusion == Fusion(weights={"rgb": 1.0})
+    half = load_bundle(tmp_path / "half").manifest
+    assert half.fusion == Fusion(weights={"rgb": 1.0})
+    assert half.decision is not None
+    assert half.decision.chosen is None
 
 
 def test_a_cross_validation_without_inner_validation_is_of_the_same_networks(
