@@ -3,7 +3,7 @@
     python -m benches.decision_quality CROSSVAL
 
 Each fold's filters use what its other videos tell: transitions are learned from their annotation alone, and "bundle" is
-what the fold chose on its inner validation. Nothing is trained.
+what the fold chose on its inner validation. Networks are taken to have seen all behaviours alike (balanced sampling).
 """
 
 from __future__ import annotations
@@ -65,10 +65,11 @@ def _viterbi(lag_s: float) -> Make:
 
 
 def main(folder: Path) -> None:
-    """Print a line per filter."""
+    """Print a line of a table per filter."""
     crossval = load_crossval(folder)
     behaviours = len(crossval.ethogram)
-    print(f"{crossval.scheme}; bout F1 is the mean over IoU {', '.join(map(str, IOU_THRESHOLDS))}")
+    print(f"{crossval.scheme}; bout F1 is the mean over IoU {', '.join(map(str, IOU_THRESHOLDS))}\n")
+    print("| filter | accuracy | macro F1 | bout F1 | bouts | true bouts |\n|---|---|---|---|---|---|")
     choices = [choose(fold.validation, crossval.config.streams) for fold in crossval.folds]
     videos = [video for fold in crossval.folds for video in fold.held_out]
     for name, make in filters():
@@ -81,16 +82,13 @@ def main(folder: Path) -> None:
                 truth.append(video.labels)
                 decided.append(labels)
                 ones = np.ones(len(times))
-                raw = bouts_from_labels(times, video.labels, ones, BoutRules(), interval)
-                found = bouts_from_labels(times, labels, ones, BoutRules(), interval)
-                scores.append(bout_scores(raw, found, behaviours))
+                bouts = [bouts_from_labels(times, each, ones, BoutRules(), interval) for each in (video.labels, labels)]
+                scores.append(bout_scores(*bouts, behaviours))
         frames = frame_scores(confusion_matrix(np.concatenate(truth), np.concatenate(decided), behaviours))
-        bouts = pooled_bout_scores(scores)
-        count = sum(int(score.predicted.sum()) for score in scores)
-        print(
-            f"{name:18} accuracy {frames.accuracy:6.1%}  macro F1 {frames.macro_f1:.3f}  "
-            f"bout F1 {float(np.mean(bouts.pooled_f1)):.3f}  bouts {count}"
-        )
+        found = sum(int(score.predicted.sum()) for score in scores)
+        true = sum(int(score.truth.sum()) for score in scores)
+        f1 = float(np.mean(pooled_bout_scores(scores).pooled_f1))
+        print(f"| {name} | {frames.accuracy:.1%} | {frames.macro_f1:.3f} | {f1:.3f} | {found} | {true} |")
 
 
 def _transitions(videos: list[VideoPredictions], held_out: str, behaviours: int, interval: int) -> NDArray[np.float64]:

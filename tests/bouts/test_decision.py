@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -197,3 +198,17 @@ def test_refuses_what_it_cannot_place() -> None:
     with pytest.raises(InputError, match="found 1 times, 2 labels and 2 rows"):
         decided_labels(seen, np.array([5]), None, INTERVAL_NS)
     assert decided_labels(seen[:0], np.array([], dtype=np.int64), MAKE["viterbi"](), INTERVAL_NS).shape == (0,)
+
+
+@every_filter
+def test_a_long_stream_is_held_in_no_more_memory_than_a_short_one(name: str) -> None:
+    random = np.random.default_rng(1)
+    live = DecidedBouts(MAKE[name](), INTERVAL_NS)
+    sizes = []
+    for t in range(4000):
+        row = random.dirichlet(np.ones(K))
+        live.push(t * INTERVAL_NS, int(row.argmax()), row)
+        if t >= 100:
+            sizes.append(len(pickle.dumps(live)))
+    # Numbers grow by a byte or two; what waits for a decision varies from frame to frame.
+    assert max(sizes[2000:]) <= max(sizes[:2000]) + 100

@@ -111,7 +111,7 @@ def write_transitions(run: Path, data: PreparedDataset, videos: Sequence[Labelle
     content = LearnedTransitions(
         dataset_sha256=data.sha256,
         transitions=learned,
-        reason="" if learned else "none of the training videos is annotated continuously: clips have no transitions",
+        reason="" if learned else "no training video is annotated continuously, and clips have no transitions",
     )
     with atomic_write(run / TRANSITIONS) as beside:
         beside.write_text(content.model_dump_json(indent=2) + "\n")
