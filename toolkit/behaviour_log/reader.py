@@ -87,6 +87,12 @@ class BehaviourLog:
         behaviours = np.array([NO_LABEL, *(bout.behaviour for bout in self.bouts)], dtype=np.int16)
         return np.where(self.time_ns < stops[bout + 1], behaviours[bout + 1], np.int16(NO_LABEL))
 
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """Names of the decision filters that the sessions' configurations ask for; empty where all bouts are raw."""
+        tables = [session.config.get("decision", {}) for session in self.provenance]
+        return tuple(sorted({table.get("filter", "off") for table in tables} - {"off"}))
+
     def unobserved_s(self) -> dict[Reason, float]:
         """Return the seconds without rows by reason."""
         seconds: dict[Reason, float] = {}

@@ -62,7 +62,7 @@ def write_report(
     bundle
         The bundle that wrote the log, to quote its cross-validated scores.
     rules
-        Stitching and minimum length of the bouts; None leaves the raw runs of equal labels.
+        Stitching and minimum length of the bouts; None leaves the log's own.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def time_budget(log: BehaviourLog, rules: BoutRules | None = None) -> TimeBudget
     Parameters
     ----------
     rules
-        Stitching and minimum length of the bouts; None leaves the raw runs of equal labels.
+        Stitching and minimum length of the bouts; None leaves the log's own.
 
     Raises
     ------
