@@ -113,7 +113,7 @@ def test_an_interrupted_training_leaves_whole_streams_only(
     with pytest.raises(KeyboardInterrupt):
         train(squares, short, tmp_path / "run", workers=0, on_progress=interrupt)
     whole = sorted(child.name for child in (tmp_path / "run").iterdir() if not child.name.startswith("."))
-    assert whole == ["flow.unfinished", "golden.npz", "rgb"]
+    assert whole == ["flow.unfinished", "golden.npz", "rgb", "transitions.json"]
     assert list(load_run(tmp_path / "run").networks) == ["rgb"]
 
 

@@ -4,7 +4,8 @@
 held-out videos), ``metrics.csv`` (a row per epoch), ``tensorboard/``, ``provenance.json``, ``last.pt`` and, where there
 were validation videos, ``best.pt`` (tensors and plain types only). While it is trained it is
 ``RUN/<stream>.unfinished/`` (`toolkit.train.unfinished`).
-``RUN/golden.npz`` holds the raw frames of the golden sample, so that a run can be exported without its data set.
+``RUN/golden.npz`` holds the raw frames of the golden sample, and ``RUN/transitions.json`` how the training videos'
+behaviours follow each other, so that a run can be exported without its data set.
 """
 
 from __future__ import annotations
