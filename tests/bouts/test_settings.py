@@ -87,3 +87,14 @@ def test_what_the_bundle_does_not_bring_is_said(
 def test_other_values_are_refused(table: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         DecisionTable.model_validate(table)
+
+
+def test_what_a_bundle_brings_in_words() -> None:
+    assert BUNDLE.lines() == [
+        "chosen by cross-validation: smoothing 0.2 s, shortest bout 0 s, no threshold of certainty",
+        "transitions between behaviours: 9 changes of behaviour in 60 s of video",
+    ]
+    assert BundleDecision(without_transitions="clips have no transitions").lines() == [
+        "chosen by cross-validation: nothing",
+        "transitions between behaviours: none (clips have no transitions)",
+    ]
