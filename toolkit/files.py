@@ -93,12 +93,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        beside.chmod(0o644)
-        _sync(beside)
-        beside.replace(path)
-        _sync(path.parent)
+        move_into_place(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def move_into_place(written: Path, path: Path) -> None:
+    """Sync a file that is complete and rename it to `path` on the same file system, replacing what is there."""
+    written.chmod(0o644)
+    _sync(written)
+    written.replace(path)
+    _sync(path.parent)
 
 
 @contextmanager
