@@ -149,7 +149,7 @@ class OverlayVideo:
             self._stream.pix_fmt = "yuv420p"
             self._stream.codec_context.time_base = _TIME_BASE
         encoded = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        encoded.pts, encoded.time_base = round(time_ns * 90_000 / NS_PER_S), _TIME_BASE
+        encoded.pts, encoded.time_base = round(waiting.time_ns * 90_000 / NS_PER_S), _TIME_BASE
         self._container.mux(self._stream.encode(encoded))
 
 
