@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,7 +82,7 @@ def label(
 
 
 def _said(result: VideoResult) -> str:
-    video, labels = os.path.relpath(result.video), os.path.relpath(result.outputs.labels)
+    video, labels = result.video, result.outputs.labels
     if result.fault is not None:
         return f"{video}: failed"
     if result.summary is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
@@ -102,16 +102,15 @@ class OverlayVideo:
 
     def admit(self, frame: Frame) -> None:
         """Take a frame, after the networks have."""
-        scale = min(1.0, VIEW_WIDTH_PX / frame.image.shape[1])
-        image = cv2.resize(frame.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = min(VIEW_WIDTH_PX, frame.image.shape[1])
+        image = _fitted(frame.image, small, frame.image.shape[0])
         flow = self._flow.take() if self._flow is not None else None
         if flow is not None:
             self._inset = _fitted(flow_colours(flow, FLOW_MAX_PX), PANEL_PX - 2 * _MARGIN_PX, 130)
             self._inset_ns = frame.capture_time_ns
         elif frame.capture_time_ns - self._inset_ns > self._inset_lasts_ns:
             self._inset = None
-        pixels = np.asarray(image, dtype=np.uint8)
-        self._waiting.append(_Waiting(frame.index, frame.capture_time_ns, pixels, self._inset))
+        self._waiting.append(_Waiting(frame.index, frame.capture_time_ns, image, self._inset))
 
     def label(self, rows: Sequence[LabelledRow]) -> None:
         """Take the next rows and draw the frames that no later one can be of."""
@@ -161,7 +160,7 @@ def overlay_picture(
     Parameters
     ----------
     image
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB; drawn `VIEW_WIDTH_PX` wide.
     flow
         Flow coloured by `flow_colours`, of any size; None: not drawn.
     row
@@ -174,9 +173,9 @@ def overlay_picture(
     uint8 RGB
         Both sides even, as video encoders want them.
     """
+    image = _fitted(image, VIEW_WIDTH_PX, round(VIEW_WIDTH_PX * image.shape[0] / image.shape[1]))
     height = max(image.shape[0], MIN_HEIGHT_PX + 18 * max(0, len(ethogram) - 8))
-    sheet = np.full((height + height % 2, image.shape[1] + PANEL_PX, 3), _PAPER, dtype=np.uint8)
-    sheet = sheet[:, : sheet.shape[1] // 2 * 2].copy()
+    sheet: Image = np.full((height + height % 2, VIEW_WIDTH_PX + PANEL_PX, 3), _PAPER, dtype=np.uint8)
     sheet[: image.shape[0], : image.shape[1]] = image
     left = image.shape[1] + _MARGIN_PX
     _write(sheet, f"frame {index}   {time_ns / NS_PER_S:.2f} s", (left, 18), 0.42)
@@ -193,6 +192,8 @@ def overlay_picture(
         below = sheet.shape[0] - _MARGIN_PX
         sheet[below - flow.shape[0] : below, left : left + flow.shape[1]] = flow
         cv2.rectangle(sheet, (left, below - flow.shape[0]), (left + flow.shape[1], below), _FAINT, 1)
+        for line, text in enumerate(("flow; full", f"colour: {FLOW_MAX_PX:g}", "px per frame")):
+            _write(sheet, text, (left + flow.shape[1] + 6, below - flow.shape[0] + 12 + 15 * line), 0.35)
     return sheet
 
 
@@ -216,8 +217,8 @@ def _bar(sheet: Image, at: tuple[int, int], name: str, colour: str, probability:
 
 def _fitted(image: Image, width: int, height: int) -> Image:
     scale = min(width / image.shape[1], height / image.shape[0])
-    resized: Image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return resized
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(image, None, fx=scale, fy=scale, interpolation=how))
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
