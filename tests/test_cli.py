@@ -52,6 +52,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "export",
             "build-engine",
             "label",
+            "agreement",
             "report",
             "doctor",
             "bench",
@@ -95,6 +96,7 @@ def test_the_doctor_s_advice_is_printed_as_it_has_to_be_typed() -> None:
     [
         (("label", "absent.mp4", "--bundle", "absent"), "absent: not a bundle"),
         (("build-engine", "absent"), "not a bundle"),
+        (("agreement", "absent.csv", "absent.csv"), "absent.csv: no such file"),
         (("train", "absent", "--out", "run"), "no such folder"),
         (("export", "absent", "--out", "bundle"), "absent"),
         (("cage", "run", "absent.toml"), "absent.toml"),

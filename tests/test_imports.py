@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-BLOCKED = ("torch", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "jinja2", "sklearn", "onnx")
+BLOCKED = ("torch", "pyarrow", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "jinja2", "sklearn", "onnx")
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -42,6 +42,7 @@ def test_blocking_works() -> None:
         "toolkit.cage.check",
         "toolkit.pipeline",
         "toolkit.labelling",
+        "toolkit.agreement",
         "toolkit.benchmark",
         "toolkit.engine.select",
         "toolkit.engine.build",

@@ -11,6 +11,7 @@ from toolkit.annotations.contract import (
 )
 from toolkit.annotations.dataset import load_dataset
 from toolkit.annotations.interval_table import write_interval_table
+from toolkit.annotations.single import load_annotation
 
 __all__ = [
     "ANNOTATIONS",
@@ -20,6 +21,7 @@ __all__ = [
     "AnnotatedVideo",
     "Interval",
     "intervals_from_labels",
+    "load_annotation",
     "load_dataset",
     "write_interval_table",
 ]

@@ -11,6 +11,7 @@ clock is then not its video's; several subjects; two observations of one video.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -45,8 +46,11 @@ def _read(request: Request, files: list[Path]) -> Reading:
     states = {event.behaviour for event in rows if event.kind != "POINT" and not event.source}
     reading = Reading(ethogram_of(request.behaviours, states or MOUSE_HOME_CAGE.names), faults=faults)
     first: dict[Path, Event] = {}
+    meant = request.meant(events[0].media for events in observations)
     for events in observations:
-        path = _video(events, request.folder, reading)
+        if events[0].media not in meant:
+            continue
+        path = _video(events, request, reading)
         if path is None:
             continue
         if path in first:
@@ -60,14 +64,14 @@ def _read(request: Request, files: list[Path]) -> Reading:
     reading.skipped += [
         f"{video.relative_to(request.folder)}: in no export"
         for video in files_below(request.folder, VIDEO_SUFFIXES)
-        if video not in first
+        if request.video is None and video not in first
     ]
     return reading
 
 
 def _observations(path: Path, request: Request, faults: list[str]) -> Iterator[list[Event]]:
     """Yield the events of each observation in a file, with our names of behaviours."""
-    name = str(path.relative_to(request.folder))
+    name = os.path.relpath(path, request.folder)
     try:
         events = read_events(path, name)
     except ValueError as error:
@@ -78,7 +82,7 @@ def _observations(path: Path, request: Request, faults: list[str]) -> Iterator[l
         yield [replace(event, behaviour=our_name(event.behaviour, request.behaviours)) for event in rows]
 
 
-def _video(events: Sequence[Event], folder: Path, reading: Reading) -> Path | None:
+def _video(events: Sequence[Event], request: Request, reading: Reading) -> Path | None:
     """Return the one video that an observation is of, or None and why not."""
     head = events[0]
     said = f"{head.where}: observation {head.observation!r}"
@@ -98,7 +102,7 @@ def _video(events: Sequence[Event], folder: Path, reading: Reading) -> Path | No
     elif len(subjects := sorted({event.subject or "No focal subject" for event in events})) > 1:
         reading.faults.append(f"{said} is of {len(subjects)} subjects ({', '.join(subjects)}); export one of them")
     else:
-        return _found(media[0], said, folder, reading.faults)
+        return request.video or _found(media[0], said, request.folder, reading.faults)
     return None
 
 
@@ -128,7 +132,7 @@ def _read_video(path: Path, events: Sequence[Event], request: Request, reading: 
     if intervals := checked_intervals(stretches, video, reading.ethogram, reading.faults):
         reading.videos.append(replace(video, intervals=intervals))
     elif not stretches:
-        reading.skipped.append(f"{path.relative_to(request.folder)}: no state event")
+        reading.skipped.append(f"{os.path.relpath(path, request.folder)}: no state event")
 
 
 def _points(events: Sequence[Event]) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,16 @@ class Request:
     """The ethogram's names in order, or None to take it from the folder."""
     group_pattern: str | None = None
     """Regular expression with one group, searched in each video's path relative to `folder`."""
+    video: Path | None = None
+    """The only video that is wanted, wherever it lies now: it stands for the one of its name, or the only one."""
+
+    def meant(self, names: Iterable[str]) -> list[str]:
+        """Return which of the videos that a file names are wanted, each once."""
+        distinct = list(dict.fromkeys(names))
+        if self.video is None or len(distinct) <= 1:
+            return distinct
+        # Reads / and \ alike: annotators' machines are often not this one's kind.
+        return [name for name in distinct if PureWindowsPath(name).name == self.video.name]
 
 
 @dataclass(slots=True)

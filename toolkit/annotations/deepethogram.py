@@ -40,10 +40,10 @@ class _FrameTable:
 
 
 def _find(folder: Path) -> list[Path]:
-    return [path for path in files_below(folder, (".csv",)) if path.name.endswith(_ENDING) and _has_index(path)]
+    return [path for path in files_below(folder, (".csv",)) if path.name.endswith(_ENDING) and has_index(path)]
 
 
-def _has_index(path: Path) -> bool:
+def has_index(path: Path) -> bool:
     """Say whether a table's first column has no name (which spreadsheets and pandas may have given one since)."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().split(",")[0].strip().strip('"') in ("", "Unnamed: 0")
@@ -62,14 +62,15 @@ def _read(request: Request, files: list[Path]) -> Reading:
     reading.skipped += [
         f"{video.relative_to(request.folder)}: no {video.stem}{_ENDING} beside it"
         for video in files_below(request.folder, VIDEO_SUFFIXES)
-        if video.with_suffix("") not in labelled
+        if request.video is None and video.with_suffix("") not in labelled
     ]
     return reading
 
 
 def _read_video(path: Path, table: _FrameTable, request: Request, reading: Reading) -> None:
     stem = _stem(path)
-    candidates = [file for file in videos_in(path.parent) if file.with_suffix("") == stem]
+    beside = [file for file in videos_in(path.parent) if file.with_suffix("") == stem]
+    candidates = [request.video] if request.video else beside
     if len(candidates) != 1:
         found = ", ".join(file.name for file in candidates) or "none"
         reading.faults.append(

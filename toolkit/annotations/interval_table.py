@@ -54,8 +54,9 @@ def _read(request: Request, files: list[Path]) -> Reading:
     folder, (table,) = request.folder, files
     reading = Reading(ethogram_of(request.behaviours, MOUSE_HOME_CAGE.names))
     rows = _rows(table, request.behaviours)
-    for name, stretches in rows.items():
-        path = folder / name
+    for name in request.meant(rows):
+        stretches = rows[name]
+        path = request.video or folder / name
         if not path.is_file():
             more = f" (and {len(stretches) - 1} more rows)" if len(stretches) > 1 else ""
             reading.faults.append(f"{stretches[0].where}: video {name!r} is not in {folder}{more}")

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import bench, cage, crossval_report, data, engines, flow, label, machine, recorded, training, weights
+from toolkit.cli import (
+    agreement,
+    bench,
+    cage,
+    crossval_report,
+    data,
+    engines,
+    flow,
+    label,
+    machine,
+    recorded,
+    training,
+    weights,
+)
 
 # Not the module itself: its name here is that of the __future__ import.
 from toolkit.cli.annotations import check, convert
@@ -30,6 +43,7 @@ app.command("crossval-report")(crossval_report.crossval_report)
 app.command()(training.export)
 app.command("build-engine")(engines.build_engine)
 app.command()(label.label)
+app.command()(agreement.agreement)
 app.command()(recorded.report)
 app.command()(machine.doctor)
 app.command()(bench.bench)

@@ -1,6 +1,13 @@
 """How well labels agree with an observer's: one home for training, validation and reports."""
 
-from toolkit.scoring.bouts import IOU_THRESHOLDS, BoutScores, bout_scores, pooled_bout_scores
+from toolkit.scoring.bouts import (
+    IOU_THRESHOLDS,
+    BoutScores,
+    MatchedBouts,
+    bout_scores,
+    matched_bouts,
+    pooled_bout_scores,
+)
 from toolkit.scoring.calibration import (
     CALIBRATION_BINS,
     Reliability,
@@ -26,6 +33,7 @@ __all__ = [
     "RESAMPLES",
     "BoutScores",
     "FrameScores",
+    "MatchedBouts",
     "Reliability",
     "accuracy",
     "best_temperature",
@@ -34,6 +42,7 @@ __all__ = [
     "cohen_kappa",
     "confusion_matrix",
     "frame_scores",
+    "matched_bouts",
     "mean_accuracy",
     "negative_log_likelihood",
     "pooled_accuracy",

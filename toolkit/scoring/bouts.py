@@ -68,14 +68,44 @@ def bout_scores(
     if not all(0 < threshold <= 1 for threshold in thresholds):
         raise InputError(f"an overlap threshold must be over 0 and at most 1, found {list(thresholds)}.")
     matched = np.zeros((len(thresholds), behaviours), dtype=np.int64)
-    for behaviour in range(behaviours):
-        ious = _matched_ious(_spans(truth, behaviour), _spans(predicted, behaviour))
-        matched[:, behaviour] = [np.count_nonzero(ious >= threshold) for threshold in thresholds]
+    for pair in matched_bouts(truth, predicted):
+        matched[:, pair.truth.behaviour] += pair.iou >= np.array(thresholds)
     counts = [
         np.bincount([bout.behaviour for bout in bouts], minlength=behaviours).astype(np.int64)
         for bouts in (truth, predicted)
     ]
     return BoutScores(tuple(thresholds), matched, counts[0], counts[1])
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedBouts:
+    """A true and a predicted bout of one behaviour that belong together."""
+
+    truth: Bout
+    predicted: Bout
+    iou: float
+    """Intersection over union, over 0 and up to 1."""
+
+
+def matched_bouts(truth: Sequence[Bout], predicted: Sequence[Bout]) -> list[MatchedBouts]:
+    """Return the pairs that `bout_scores` counts, whatever their overlap, by behaviour, then from the best on.
+
+    Parameters
+    ----------
+    truth, predicted
+        As `bout_scores` takes them.
+    """
+    pairs = []
+    for behaviour in sorted({bout.behaviour for bout in truth}):
+        mine, theirs = ([b for b in bouts if b.behaviour == behaviour] for bouts in (truth, predicted))
+        taken_true: set[int] = set()
+        taken_predicted: set[int] = set()
+        for iou, i, j in sorted(_overlaps(mine, theirs), key=lambda pair: (-pair[0], pair[1], pair[2])):
+            if i not in taken_true and j not in taken_predicted:
+                taken_true.add(i)
+                taken_predicted.add(j)
+                pairs.append(MatchedBouts(mine[i], theirs[j], iou))
+    return pairs
 
 
 def pooled_bout_scores(each: Sequence[BoutScores]) -> BoutScores:
@@ -96,35 +126,17 @@ def pooled_bout_scores(each: Sequence[BoutScores]) -> BoutScores:
     )
 
 
-def _spans(bouts: Sequence[Bout], behaviour: int) -> list[tuple[int, int]]:
-    return [(bout.start_ns, bout.stop_ns) for bout in bouts if bout.behaviour == behaviour]
-
-
-def _matched_ious(truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return the intersection over union of each greedily matched pair."""
-    pairs = sorted(_overlaps(truth, predicted), key=lambda pair: (-pair[0], pair[1], pair[2]))
-    taken_true: set[int] = set()
-    taken_predicted: set[int] = set()
-    ious = []
-    for iou, i, j in pairs:
-        if i not in taken_true and j not in taken_predicted:
-            taken_true.add(i)
-            taken_predicted.add(j)
-            ious.append(iou)
-    return np.array(ious, dtype=np.float64)
-
-
-def _overlaps(truth: list[tuple[int, int]], predicted: list[tuple[int, int]]) -> list[tuple[float, int, int]]:
+def _overlaps(truth: list[Bout], predicted: list[Bout]) -> list[tuple[float, int, int]]:
     """Return (IoU, true index, predicted index) of every pair that overlaps, walking both lists once."""
     overlaps = []
     i = j = 0
     while i < len(truth) and j < len(predicted):
-        (true_start, true_stop), (start, stop) = truth[i], predicted[j]
-        intersection = min(true_stop, stop) - max(true_start, start)
+        true, found = truth[i], predicted[j]
+        intersection = min(true.stop_ns, found.stop_ns) - max(true.start_ns, found.start_ns)
         if intersection > 0:
-            union = (true_stop - true_start) + (stop - start) - intersection
+            union = (true.stop_ns - true.start_ns) + (found.stop_ns - found.start_ns) - intersection
             overlaps.append((intersection / union, i, j))
-        if true_stop <= stop:
+        if true.stop_ns <= found.stop_ns:
             i += 1
         else:
             j += 1
