@@ -91,10 +91,12 @@ def _named_video(path: Path) -> Path | None:
 
 
 def _observer(path: Path, video: _Video | None, behaviours: Sequence[str] | None) -> Labelled:
-    annotated, ethogram = load_annotation(path, video=video.path if video else None, behaviours=behaviours)
-    if len(ethogram) > np.iinfo(np.int8).max:
-        raise AnnotationError(f"{path}: {len(ethogram)} behaviours; expected 127 at most.")
-    return Labelled(str(path), annotated.labels(ethogram).astype(np.int16), ethogram.names, annotated.fps)
+    dataset = load_annotation(path, video=video.path if video else None, behaviours=behaviours)
+    (annotated,), ethogram = dataset.videos, dataset.ethogram
+    labels = annotated.labels(ethogram).astype(np.int16)
+    # A folder's other videos are nobody's concern here.
+    notes = () if path.is_dir() else tuple(f"{path}: {line}" for line in dataset.skipped)
+    return Labelled(str(path), labels, ethogram.names, annotated.fps, notes=notes)
 
 
 def _machine(path: Path, video: _Video | None) -> Labelled:
@@ -130,9 +132,11 @@ def _table(path: Path, video: _Video | None) -> Labelled:
     labels = [names.index(text) if text in names else -1 for text in columns.labels]
     if unknown := sorted({text for text in columns.labels if text and text not in names}):
         raise AnnotationError(f"{path}: unknown behaviour {unknown[0]!r}; its columns are of {', '.join(names)}.")
-    note = (f"{path}: its smoothed labels",) if columns.smoothed else ()
+    notes = [f"{path}: its smoothed labels"] if columns.smoothed else []
+    if video is not None and made is not None and Path(made["video"]).name != video.path.name:
+        notes.append(f"{path}: labels of {Path(made['video']).name} are taken for those of {video.path.name}")
     kept = held(columns.frames, np.array(labels, dtype=np.int16), frames, str(path))
-    return Labelled(str(path), kept, names, fps, complete=True, notes=note)
+    return Labelled(str(path), kept, names, fps, complete=True, notes=tuple(notes))
 
 
 def same_rate(a: float, b: float) -> bool:
@@ -156,8 +160,10 @@ def _csv_columns(path: Path) -> _TableColumns:
             header = list(rows.fieldnames or ())
             column = "smoothed" if "smoothed" in header else "label"
             for row in rows:
+                if row[column] is None:
+                    raise ValueError("a cell is missing")
+                labels.append(row[column])
                 frames.append(int(row["frame"]))
-                labels.append(row[column] or "")
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise AnnotationError(
             f"{path} line {len(frames) + 2}: expected a row of toolkit label, {','.join(_TABLE)}, ... ({error}). Label "
@@ -195,5 +201,5 @@ def _beside(path: Path) -> dict[str, Any] | None:
         said = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    complete = isinstance(said, dict) and {"frames", "fps", "behaviours", "files"} <= set(said)
+    complete = isinstance(said, dict) and {"video", "frames", "fps", "behaviours", "files"} <= set(said)
     return said if complete and path.name in said["files"] else None

@@ -60,6 +60,7 @@ def _read(request: Request, files: list[Path]) -> Reading:
             )
             continue
         first[path] = events[0]
+        reading.skipped += request.renamed(events[0].media)
         _read_video(path, events, request, reading)
     reading.skipped += [
         f"{video.relative_to(request.folder)}: in no export"

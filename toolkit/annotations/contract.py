@@ -80,8 +80,14 @@ class Request:
         distinct = list(dict.fromkeys(names))
         if self.video is None or len(distinct) <= 1:
             return distinct
+        return [name for name in distinct if not self.renamed(name)]
+
+    def renamed(self, name: str) -> list[str]:
+        """Return what there is to say where the wanted video is not called what a file calls it."""
         # Reads / and \ alike: annotators' machines are often not this one's kind.
-        return [name for name in distinct if PureWindowsPath(name).name == self.video.name]
+        if self.video is None or PureWindowsPath(name).name == self.video.name:
+            return []
+        return [f"annotations of {name} are taken for those of {self.video.name}"]
 
 
 @dataclass(slots=True)

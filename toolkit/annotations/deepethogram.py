@@ -101,7 +101,7 @@ def _frame_table(path: Path, request: Request, faults: list[str]) -> _FrameTable
     name, before = str(path.relative_to(request.folder)), len(faults)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = list(csv.reader(file))
+            header, *rows = list(csv.reader(file)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(f"{name}: not a CSV file in UTF-8 ({error})")
         return None

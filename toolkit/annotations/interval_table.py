@@ -65,6 +65,7 @@ def _read(request: Request, files: list[Path]) -> Reading:
         if video := opened(path, group, reading.faults):
             intervals = checked_intervals(stretches, video, reading.ethogram, reading.faults)
             reading.videos.append(replace(video, intervals=intervals))
+            reading.skipped += request.renamed(name)
     return reading
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from toolkit.annotations.boris import BORIS
 from toolkit.annotations.boris_table import is_export
-from toolkit.annotations.contract import AnnotatedVideo, Form, Reading, Request
+from toolkit.annotations.contract import AnnotatedDataset, AnnotatedVideo, Form, Reading, Request
 from toolkit.annotations.dataset import load_dataset
 from toolkit.annotations.deepethogram import DEEPETHOGRAM, has_index
 from toolkit.annotations.interval_table import INTERVAL_TABLE
 from toolkit.errors import AnnotationError, raise_faults
-from toolkit.ethogram import Ethogram
 
 
 def load_annotation(
     path: Path, *, video: Path | None = None, behaviours: Sequence[str] | None = None
-) -> tuple[AnnotatedVideo, Ethogram]:
-    """Read one video's annotations and check them against it.
+) -> AnnotatedDataset:
+    """Read one video's annotations and check them against it; return them as a data set of that video.
 
     Parameters
     ----------
@@ -39,12 +39,13 @@ def load_annotation(
     """
     if path.is_dir():
         dataset = load_dataset(path, behaviours=behaviours)
-        return _the_one(path, dataset.videos, video), dataset.ethogram
+        return replace(dataset, videos=(_the_one(path, dataset.videos, video),))
     if not path.is_file():
         raise AnnotationError(f"{path}: no such file. Expected annotations of a video, or its labels.")
     reading = _read(path, Request(path.parent, behaviours, video=video))
     raise_faults(AnnotationError, f"{path} does not fit its video", reading.faults)
-    return _the_one(path, reading.videos, video), reading.ethogram
+    found = _the_one(path, reading.videos, video)
+    return AnnotatedDataset(path.parent, reading.ethogram, (found,), tuple(reading.skipped))
 
 
 def _read(path: Path, request: Request) -> Reading:
