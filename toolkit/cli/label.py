@@ -40,7 +40,7 @@ def label(
     """Label recorded videos frame by frame: a table of frames, a table of bouts, and what made them.
 
     A video whose labels are there is skipped, unless it, the bundle or an option has changed: run the same command
-    again after an interruption.
+    again after an interruption. The bar shows frames, time left, how many times real time, and videos ended.
 
     Example: [bold]toolkit label recordings --bundle bundle --out labels --smooth 0.5 --jobs 4[/]
     """
@@ -68,7 +68,8 @@ def label(
     with progress_bars() as advance:
 
         def tell(progress: Progress) -> None:
-            detail = f"frames, {progress.ended} of {progress.videos} videos, {progress.realtime_factor:.2f} x real time"
+            # Short: beside it a narrow terminal shows the count, the share and the time left.
+            detail = f"{progress.realtime_factor:.1f} x, {progress.ended}/{progress.videos}"
             advance("label", progress.frames, progress.total, detail)
 
         for result in label_videos(planned, loaded, options, jobs=jobs, overwrite=overwrite, on_progress=tell):
