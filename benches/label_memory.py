@@ -70,7 +70,8 @@ def main() -> None:
     tenths = [max(samples[len(samples) * i // 10 : len(samples) * (i + 1) // 10]) / _MIB for i in range(10)]
     print(f"{made['frames']} frames, {made['rows']} rows, {elapsed_s:.0f} s, unlabelled {made['unlabelled']}")
     print("largest resident MiB in each tenth: " + " ".join(f"{tenth:.0f}" for tenth in tenths))
-    print(f"last tenth against the third: {100 * (tenths[9] / tenths[2] - 1):+.1f} %")
+    # The first row group of Parquet loads and fills what the later ones use again.
+    print(f"last tenth against the sixth: {100 * (tenths[9] / tenths[5] - 1):+.1f} %")
 
 
 if __name__ == "__main__":

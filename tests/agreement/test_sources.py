@@ -14,6 +14,7 @@ from tests.labelling.parts import label
 from tests.report.logs import write_log
 from tests.test_annotations_boris import NEW_AGGREGATED, new_row
 from toolkit.agreement import Names, compare, read_pair
+from toolkit.agreement.labelled import held
 from toolkit.errors import AnnotationError, InputError, ToolkitError
 
 HEADER = "video,start_frame,stop_frame,behaviour\n"
@@ -105,6 +106,13 @@ def test_a_log_of_a_cage_that_played_the_video(video: Path, anna: Path, tmp_path
     too_long = write_log(tmp_path / "long", [6] * 101, config=config)
     with pytest.raises(InputError, match=r"goes to frame 100, the video has 100 \(0 to 99\)"):
         read_pair(anna, too_long)
+
+
+def test_rows_of_a_decimated_video_stand_for_the_frames_between_but_not_for_gaps() -> None:
+    # 40 frames per second by networks of 30: three of four are kept; 20 to 30 have no row.
+    index = np.array([frame for frame in range(40) if frame % 4 != 3 and not 20 <= frame < 30])
+    labels = held(index, np.where(index < 30, 1, 2), 40, "table")
+    assert labels.tolist() == [1] * 20 + [-1] * 10 + [2] * 10
 
 
 def test_a_table_without_its_provenance_needs_the_video(

@@ -86,6 +86,7 @@ def test_what_is_done_is_skipped_until_something_changes(videos: Path, built: Bu
     copy = load_bundle(Path(shutil.copytree(built.path, tmp_path / "other")))
     other = resealed(copy, lambda content: content.update(name="other"))
     build_engines(other, engine="onnxruntime")
+    assert labelled() == {"a.mp4", "b.mp4", "c.mp4"}
     assert labelled(other) == {"a.mp4", "b.mp4", "c.mp4"}
     assert labelled(other, overwrite=True) == {"a.mp4", "b.mp4", "c.mp4"}
 

@@ -186,7 +186,7 @@ def _watching(networks: HostNetworks) -> tuple[HostNetworks, WatchedFlow | None]
 
 @contextmanager
 def _folder_of_one(outputs: Outputs) -> Iterator[Path]:
-    """Yield an empty folder to write in, beside the outputs, which no other process has."""
+    """Yield a folder to write in, beside the outputs, which no other process has; what is in it is overwritten."""
     folder = outputs.labels.parent / f".{outputs.labels.name}.part"
 
     def refuse(holder: str, _waited_s: float) -> None:
@@ -194,9 +194,6 @@ def _folder_of_one(outputs: Outputs) -> Iterator[Path]:
 
     with sole_process(folder / "lock", refuse):
         try:
-            for left in folder.iterdir():
-                if left.name != "lock":
-                    left.unlink()
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
