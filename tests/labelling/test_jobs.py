@@ -109,8 +109,8 @@ def test_a_bundle_that_cannot_run_here_ends_it_all(videos: Path, built: Bundle, 
 
 @pytest.fixture
 def running(write_video: WriteVideo, built: Bundle, tmp_path: Path) -> Iterator[psutil.Popen]:
-    """Start a command with two jobs, in a process group of its own, and wait until both write."""
-    shutil.copy(write_video("long/a.mp4", lively(800)), tmp_path / "long" / "b.mp4")
+    """Start a command with two jobs, in a process group of its own, and wait until one writes."""
+    shutil.copy(write_video("long/a.mp4", lively(500)), tmp_path / "long" / "b.mp4")
     code = "from toolkit.cli import main; main()"
     command = ["label", str(tmp_path / "long"), "--bundle", str(built.path), "--out", str(tmp_path / "out")]
     process = psutil.Popen(
@@ -120,7 +120,7 @@ def running(write_video: WriteVideo, built: Bundle, tmp_path: Path) -> Iterator[
         stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
-    while len(list((tmp_path / "out").glob(".*.part/*.overlay.mp4"))) < 2:
+    while not list((tmp_path / "out").glob(".*.part/*.overlay.mp4")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -145,14 +145,23 @@ def test_ctrl_c_ends_all_jobs_and_leaves_nothing(running: psutil.Popen, tmp_path
     assert b"Traceback" not in running.stderr.read()
 
 
+def test_a_job_that_is_killed_is_said_and_hangs_nothing(running: psutil.Popen) -> None:
+    children = running.children(recursive=True)
+    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    assert running.wait(timeout=20) == 1
+    assert ended(children)
+    assert b"was killed, perhaps for want of memory" in running.stderr.read()
+
+
 def test_a_kill_leaves_no_half_written_file_and_the_next_run_labels(
     running: psutil.Popen, built: Bundle, tmp_path: Path
 ) -> None:
     children = running.children(recursive=True)
     running.kill()
     assert ended(children)
-    left = [path.name for path in (tmp_path / "out").iterdir()]
-    assert sorted(left) == [".a.labels.csv.part", ".b.labels.csv.part"]
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left
+    assert left <= {".a.labels.csv.part", ".b.labels.csv.part"}
     results = run(tmp_path / "long", tmp_path / "out", built, FAST.model_copy(update={"stride": 100}))
     assert all(result.summary for result in results.values())
     assert len(list((tmp_path / "out").iterdir())) == 6

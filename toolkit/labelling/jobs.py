@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,6 +32,8 @@ from toolkit.labelling.provenance import is_done
 from toolkit.labelling.video import LabelSummary, label_video
 
 REPORT_EVERY_S = 0.2
+GRACE_S = 3.0
+"""Time that a stopped job has to take its files away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +160,14 @@ def _in_processes(watch: _Watch, processes: int) -> Iterator[VideoResult]:
         return
     # Spawned, not forked: a fork of a process with OpenCV's or an engine's threads can hang.
     context = get_context("spawn")
-    decoded, stop = context.Array("q", len(watch.jobs)), context.Event()
+    # Without locks: one that a killed process held would never be free again.
+    decoded, stop = context.Array("q", len(watch.jobs), lock=False), context.Value("b", 0, lock=False)
     pool = ProcessPoolExecutor(
         processes, mp_context=context, initializer=_start_worker, initargs=(decoded, stop, os.getpid())
     )
     try:
-        futures: dict[Future[VideoResult], _Job] = {pool.submit(_work, job): job for job in watch.jobs}
+        with _interrupts_not_inherited():
+            futures: dict[Future[VideoResult], _Job] = {pool.submit(_work, job): job for job in watch.jobs}
         waiting = set(futures)
         while waiting:
             finished, waiting = wait(waiting, timeout=REPORT_EVERY_S, return_when=FIRST_COMPLETED)
@@ -171,8 +176,21 @@ def _in_processes(watch: _Watch, processes: int) -> Iterator[VideoResult]:
             for future in finished:
                 yield _outcome(future, futures[future])
     finally:
-        stop.set()
+        stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_not_inherited() -> Iterator[None]:
+    """Start processes that do not hear Ctrl-C, which reaches the whole process group; the parent turns it into `stop`.
+
+    It is blocked, not ignored, so that the parent hears one that comes meanwhile.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _outcome(future: Future[VideoResult], job: _Job) -> VideoResult:
@@ -219,16 +237,18 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(decoded: Any, stop: Any, parent: int) -> None:
-    # Ctrl-C reaches the whole process group; the parent turns it into `stop`.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     _worker.update(decoded=decoded, stop=stop, bundles={})
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_if_told, args=(stop, parent), daemon=True).start()
 
 
-def _exit_with_parent(parent: int) -> None:
+def _exit_if_told(stop: Any, parent: int) -> None:
+    """End this process when its parent has died, or when an engine or a decoder keeps it from heeding `stop`."""
     while os.getppid() == parent:
         time.sleep(0.5)
+        if stop.value:
+            time.sleep(GRACE_S)
+            break
     os._exit(1)
 
 
@@ -236,10 +256,11 @@ def _work(job: _Job) -> VideoResult:
     decoded, stop, bundles = _worker["decoded"], _worker["stop"], _worker["bundles"]
 
     def count(number: int, frames: int) -> None:
-        if stop.is_set():
+        if stop.value:
             raise _Stopped(f"{job.video}: labelling was stopped")
         decoded[number] = frames
 
+    count(job.number, 0)
     if job.bundle not in bundles:
         bundles[job.bundle] = load_bundle(job.bundle)
     return _result(job, bundles[job.bundle], count)

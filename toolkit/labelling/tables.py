@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -183,9 +184,10 @@ class BoutTable:
                 self._start_frame = row.index
             self._label, self._time_ns = row.smoothed, row.time_ns
 
-    def end(self, frames: int) -> None:
-        """Write the bout that goes on to the end of the video, which has so many frames."""
-        self._write(self._builder.end(), frames)
+    def end(self, frames: int, end_ns: int) -> None:
+        """Write the bout that goes on to the end of the video, which has so many frames and ends then."""
+        # The last row of a stride stands for fewer frames than the others.
+        self._write([replace(bout, stop_ns=min(bout.stop_ns, end_ns)) for bout in self._builder.end()], frames)
 
     def __enter__(self) -> Self:
         self._file: IO[str] = self._path.open("w", newline="", encoding="utf-8")

@@ -20,7 +20,7 @@ from toolkit.engine.host import HostNetworks
 from toolkit.errors import InputError
 from toolkit.files import move_into_place, sha256_of_file, sole_process
 from toolkit.flow import FlowEstimator
-from toolkit.frames import VideoInfo, probe, read_frames
+from toolkit.frames import NS_PER_S, VideoInfo, probe, read_frames
 from toolkit.labelling.options import LabelOptions
 from toolkit.labelling.outputs import Outputs
 from toolkit.labelling.overlay import OverlayVideo, WatchedFlow
@@ -125,7 +125,7 @@ def _label(
             overlay = OverlayVideo(folder / outputs.overlay.name, info.fps, bundle.manifest.ethogram, watched, fps)
             stack.enter_context(overlay)
         count = _Count(names)
-        decoded = 0
+        decoded = end_ns = 0
 
         def write(rows: Sequence[LabelledRow]) -> None:
             count.add(rows)
@@ -139,11 +139,11 @@ def _label(
             if overlay is not None:
                 overlay.admit(frame)
             write(list(smoothing.push(rows)))
-            decoded = frame.index + 1
+            decoded, end_ns = frame.index + 1, frame.capture_time_ns + round(NS_PER_S / info.fps)
             if on_progress is not None:
                 on_progress(decoded)
         write([*smoothing.push(labeller.end()), *smoothing.end()])
-        bouts.end(decoded)
+        bouts.end(decoded, end_ns)
         if overlay is not None:
             overlay.end()
     _commit(folder, outputs, _provenance(info, bundle, outputs, folder, networks, options, decoded, count))
