@@ -186,7 +186,7 @@ def overlay_picture(
         _write(sheet, f"before smoothing: {ethogram.names[row.label]}", (left + 24, 62), 0.38)
     top = 82
     for position, behaviour in enumerate(ethogram.behaviours):
-        p = 0.0 if row is None or row.probabilities is None else float(row.probabilities[position])
+        p = None if row is None or row.probabilities is None else float(row.probabilities[position])
         _bar(sheet, (left, top + 18 * position), behaviour.name, behaviour.colour, p)
     if flow is not None:
         below = sheet.shape[0] - _MARGIN_PX
@@ -205,14 +205,14 @@ def _headline(row: LabelledRow | None, ethogram: Ethogram) -> tuple[str, tuple[i
     return ethogram.names[row.smoothed], _rgb(ethogram.colours[row.smoothed])
 
 
-def _bar(sheet: Image, at: tuple[int, int], name: str, colour: str, probability: float) -> None:
+def _bar(sheet: Image, at: tuple[int, int], name: str, colour: str, probability: float | None) -> None:
     left, middle = at
     start, length = left + 116, PANEL_PX - 116 - 2 * _MARGIN_PX - 34
     _write(sheet, name[:16], (left, middle + 4), 0.38)
     cv2.rectangle(sheet, (start, middle - 5), (start + length, middle + 5), _FAINT, 1)
-    if (filled := round(probability * length)) > 0:
+    if (filled := round((probability or 0.0) * length)) > 0:
         cv2.rectangle(sheet, (start, middle - 5), (start + filled, middle + 5), _rgb(colour), cv2.FILLED)
-    _write(sheet, f"{probability:.2f}", (start + length + 6, middle + 4), 0.35)
+    _write(sheet, "-" if probability is None else f"{probability:.2f}", (start + length + 6, middle + 4), 0.35)
 
 
 def _fitted(image: Image, width: int, height: int) -> Image:
