@@ -67,6 +67,18 @@ def test_two_observers_with_files_of_different_kinds(video: Path, anna: Path, tm
     assert [(d.start_frame, d.stop_frame) for d in found.disagreements] == [(60, 61)]
 
 
+def test_files_that_lie_elsewhere_are_read_with_the_video_that_is_named(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    boris, deg = tmp_path / "notes" / "boris.tsv", tmp_path / "notes" / "carol.csv"
+    rows = [new_row("walk", "1.6", "2.4"), new_row("rest", "0", "4", id="obs 2", media="D:\\m2.mp4")]
+    boris.write_text("\n".join([NEW_AGGREGATED, *rows]).replace(",", "\t") + "\n")
+    deg.write_text("\n".join([",background,walk", *(f"{i},0,{int(40 <= i < 60)}" for i in range(100))]) + "\n")
+    with pytest.raises(AnnotationError, match=r"boris\.tsv"):
+        read_pair(boris, boris)
+    found = compare(*read_pair(boris, deg, video=video))
+    assert (found.whole.frames, found.whole.accuracy, found.neither, found.notes) == (20, 1.0, 80, ())
+
+
 def test_an_observer_and_a_network(video: Path, anna: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = machine(video, tmp_path / "out", monkeypatch)
     # The table of intervals lies elsewhere: the provenance knows the video.
@@ -113,6 +125,11 @@ def test_rows_of_a_decimated_video_stand_for_the_frames_between_but_not_for_gaps
     index = np.array([frame for frame in range(40) if frame % 4 != 3 and not 20 <= frame < 30])
     labels = held(index, np.where(index < 30, 1, 2), 40, "table")
     assert labels.tolist() == [1] * 20 + [-1] * 10 + [2] * 10
+
+
+def test_a_frame_with_two_rows_is_refused() -> None:
+    with pytest.raises(InputError, match=r"log: frame 0 has more than one row.*loop"):
+        held(np.array([0, 1, 2, 0, 1]), np.zeros(5, dtype=np.int16), 3, "log")
 
 
 def test_a_table_without_its_provenance_needs_the_video(
