@@ -2,7 +2,7 @@
 
 Everything that is written along the way is on: smoothing, bouts, the overlay, and Parquet in row groups.
 
-    python -m benches.label_memory VIDEO --bundle BUNDLE --times 10
+    python -m benches.label_memory VIDEO --bundle BUNDLE --times 20
 
 Resident memory is sampled ten times a second; printed is the largest of each tenth of the run.
 """
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--bundle", type=Path, required=True)
-    parser.add_argument("--times", type=int, default=10)
+    parser.add_argument("--times", type=int, default=20)
     options = parser.parse_args()
     label = [sys.executable, "-c", "from toolkit.cli import main; main()", "label"]
     with tempfile.TemporaryDirectory() as folder:
