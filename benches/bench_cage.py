@@ -22,7 +22,7 @@ from tests.bundles import RecordingBackend, manifest
 from tests.cage.parts import FreeBackend, FreeFlow
 from toolkit.behaviour_log import LogWriter, Quality, Reason
 from toolkit.bundle import Bundle, FlowSpec, Manifest
-from toolkit.cage.camera import CameraInfo
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.daemon import run
 from toolkit.cage.watch import Parts

@@ -30,7 +30,7 @@ from tests.bundles import manifest
 from tests.cage.parts import FreeBackend, FreeFlow
 from toolkit.behaviour_log import Reason
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import CameraInfo
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.daemon import run
 from toolkit.cage.summary import Summary

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from tests.bundles import manifest
 from toolkit.behaviour_log import Reason
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import Camera, CameraInfo
+from toolkit.cage.cameras import Camera, CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.watch import Parts
 from toolkit.engine.host import HostNetworks

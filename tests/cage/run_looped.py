@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.cage.parts import config, parts
-from toolkit.cage.camera import VideoFileCamera
+from toolkit.cage.cameras import VideoFileCamera
 from toolkit.cage.daemon import run, stop_on_signals
 from toolkit.cage.summary import Progress
 

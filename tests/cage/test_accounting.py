@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tests.behaviour_log.sessions import DAY_NS, NOON_NS
 from tests.cage.parts import config, parts
 from toolkit.behaviour_log import BehaviourLog, ClockReading, Interval, Reason, read_log
-from toolkit.cage.camera import CameraInfo
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.daemon import run
 from toolkit.errors import CameraError
 from toolkit.frames import NS_PER_S, Frame

@@ -11,9 +11,9 @@ import pytest
 
 from tests.cage.parts import ScriptedCamera
 from tests.conftest import WriteVideo
-from toolkit.cage.camera import DeviceCamera, VideoFileCamera, open_camera
+from toolkit.cage.camera_table import CameraTable
+from toolkit.cage.cameras import DeviceCamera, VideoFileCamera, open_camera
 from toolkit.cage.capture import CaptureThread, FrameQueue
-from toolkit.cage.config import CameraTable
 from toolkit.errors import CameraError, VideoError
 from toolkit.frames import NS_PER_S, Frame
 
@@ -105,6 +105,6 @@ def test_silence_is_told() -> None:
 
 def test_cameras_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(CameraError, match=r"camera /dev/no-such-camera: cannot be opened.*plugged in"):
-        DeviceCamera("/dev/no-such-camera")
+        DeviceCamera(CameraTable(device="/dev/no-such-camera"))
     with pytest.raises(VideoError, match="no such video file"):
         open_camera(CameraTable(video=tmp_path / "absent.mp4"))

@@ -72,7 +72,7 @@ qqq = 1
         f"{path}:3: cage.name: String should match pattern",
         f"{path}:2: cage.bundle: is missing",
         f"{path}:4: cage.strid: unknown key; did you mean stride?",
-        f"{path}:5: camera: expected either video or device, found both",
+        f"{path}:5: camera: expected one of video, segments, device, csi, rtsp, pipeline; found video and device",
         f"{path}:8: log.folder: is missing",
         f"{path}:9: log.flush_s: Input should be a valid number",
         f"{path}:10: engin: unknown table; did you mean engine?",
@@ -124,6 +124,6 @@ def test_a_configuration_is_never_overwritten_nor_left_half(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="already exists"):
         write_config(path, name="a1", bundle=tmp_path, log_dir=tmp_path, device="/dev/video0")
     other = path.with_name("b1.toml")
-    with pytest.raises(ConfigError, match=rf"{other}.*(?s:.*)found neither"):
+    with pytest.raises(ConfigError, match=rf"{other}.*(?s:.*)found none"):
         write_config(other, name="a1", bundle=tmp_path, log_dir=tmp_path)
     assert [file.name for file in path.parent.iterdir()] == ["cage.toml"]

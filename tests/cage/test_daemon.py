@@ -15,7 +15,7 @@ import pytest
 from tests.cage.parts import ScriptedCamera, config, parts
 from tests.conftest import WriteVideo
 from toolkit.behaviour_log import BehaviourLog, Quality, Reason, read_log
-from toolkit.cage.camera import VideoFileCamera
+from toolkit.cage.cameras import VideoFileCamera
 from toolkit.cage.daemon import run, stop_on_signals
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts

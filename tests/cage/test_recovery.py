@@ -22,7 +22,7 @@ from tests.cage.test_page import free_port
 from tests.conftest import WriteVideo
 from toolkit.behaviour_log import BehaviourLog, Reason, read_log
 from toolkit.cage import recovery
-from toolkit.cage.camera import VideoFileCamera
+from toolkit.cage.cameras import VideoFileCamera
 from toolkit.cage.capture import CaptureThread
 from toolkit.cage.daemon import run
 from toolkit.cage.metrics import metrics

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tests.cage.parts import config, parts
 from toolkit.behaviour_log import BehaviourLog, Reason, read_log
-from toolkit.cage.camera import Camera, CameraInfo, VideoFileCamera
+from toolkit.cage.cameras import Camera, CameraInfo, VideoFileCamera
 from toolkit.cage.daemon import run
 from toolkit.frames import NS_PER_S, Frame, read_frames
 from toolkit.preprocess import WorkingGeometry

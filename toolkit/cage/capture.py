@@ -16,7 +16,7 @@ from types import TracebackType
 
 from typing_extensions import Self
 
-from toolkit.cage.camera import Camera
+from toolkit.cage.cameras import Camera
 from toolkit.cage.recovery import Reader, Recovery, Restarts, SourceState
 from toolkit.errors import CameraError
 from toolkit.frames import Frame

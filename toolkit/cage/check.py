@@ -13,7 +13,7 @@ from pathlib import Path
 from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.camera import open_camera
+from toolkit.cage.cameras import open_camera
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.page import open_page

@@ -6,16 +6,17 @@ import difflib
 import hashlib
 import ipaddress
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from toolkit.bouts import DecisionTable
+from toolkit.cage.camera_table import CameraTable
+from toolkit.cage.config_fields import STRICT, PathBesideFile
 from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
@@ -29,24 +30,10 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    path = path.expanduser()
-    return path if folder is None else Path(os.path.normpath(folder / path))
-
-
-PathBesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
-"""A path; a relative one counts from the folder of the configuration file."""
-
-
-# The docstring under each field is also its comment in the file that `write_config` writes.
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class CageTable(BaseModel):
     """The cage and the networks that watch it."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)
     """Name of the cage: letters, digits, - and _; part of its log's file names."""
@@ -58,42 +45,10 @@ class CageTable(BaseModel):
     """Rows whose most probable behaviour is less probable than this are uncertain and have no label; 0: off."""
 
 
-class CameraTable(BaseModel):
-    """Where frames come from: a device, or a video file that stands in for one."""
-
-    model_config = _STRICT
-
-    video: PathBesideFile | None = None
-    """Video file that stands in for a camera."""
-    device: str | None = None
-    """Camera for OpenCV, e.g. "/dev/v4l/by-id/usb-...-index0" (stable over reboots, unlike /dev/video0)."""
-    pace: Literal["real-time", "fast"] = "real-time"
-    """Of a video file: "real-time" delivers like a camera, "fast" as fast as frames are processed, dropping none."""
-    loop: bool = False
-    """Start a video file again at its end, for ever."""
-    queue_frames: int = Field(default=64, ge=1, le=4096)
-    """Frames that wait to be processed at most; also the least length of a burst when the daemon cannot keep up."""
-    stall_s: float = Field(default=20.0, gt=0, le=600)
-    """Seconds without a frame after which a device is closed and opened again. A video file never is."""
-    retry_s: float = Field(default=1.0, gt=0, le=600)
-    """Seconds before a device is opened again; doubled at each failure, shortened at random by up to a half."""
-    retry_max_s: float = Field(default=60.0, gt=0, le=3600)
-    """Longest time between two attempts; a camera that is away is asked for ever."""
-    max_restarts: int = Field(default=30, ge=0, le=10_000)
-    """Restarts in ten minutes after which the camera is given up: the daemon stays, and says so."""
-
-    @model_validator(mode="after")
-    def _is_one_source(self) -> CameraTable:
-        if (self.video is None) == (self.device is None):
-            found = "neither" if self.video is None else "both"
-            raise ValueError(f"expected either video or device, found {found}")
-        return self
-
-
 class LogTable(BaseModel):
     """Where the behaviour log goes."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     folder: PathBesideFile
     """Folder of behaviour logs; the cage's own folder is made in it."""
@@ -104,7 +59,7 @@ class LogTable(BaseModel):
 class EngineTable(BaseModel):
     """What runs the networks and the flow."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     kind: EngineChoice = "auto"
     """Engine: "auto" takes "tensorrt" where it can run, else the faster of "openvino" and "onnxruntime" here."""
@@ -121,7 +76,7 @@ class EngineTable(BaseModel):
 class HealthTable(BaseModel):
     """The page that tells how the daemon does, over HTTP. Off unless it has an address."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     listen: str | None = None
     """Address and port, e.g. "127.0.0.1:9464"; every cage of a machine needs a port of its own."""
@@ -161,7 +116,7 @@ def _address(listen: str) -> tuple[str, int]:
 class CageConfig(BaseModel):
     """One cage's whole configuration."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     cage: CageTable
     camera: CameraTable
@@ -210,12 +165,15 @@ def load_config(path: Path) -> CageConfig:
         raise
 
 
-def write_config(
-    path: Path, *, name: str, bundle: Path, log_dir: Path, video: Path | None = None, device: str | None = None
-) -> None:
+def write_config(path: Path, *, name: str, bundle: Path, log_dir: Path, **source: Path | str | int | None) -> None:
     """Write a configuration in which every key is explained and defaults are commented out.
 
     Paths within the file's folder are written relative to it, so that the folder can be moved.
+
+    Parameters
+    ----------
+    source
+        One of `toolkit.cage.camera_table.SOURCES`, under its key; None is as good as absent.
 
     Raises
     ------
@@ -225,15 +183,14 @@ def write_config(
     if path.exists():
         raise ConfigError(f"{path} already exists. Choose another name, or remove it first.")
     folder = path.resolve().parent
-    given: dict[tuple[str, str], str] = {
+    given: dict[tuple[str, str], str | int] = {
         ("cage", "name"): name,
         ("cage", "bundle"): _portable(bundle, folder),
         ("log", "folder"): _portable(log_dir, folder),
     }
-    if video is not None:
-        given["camera", "video"] = _portable(video, folder)
-    if device is not None:
-        given["camera", "device"] = device
+    for key, value in source.items():
+        if value is not None:
+            given["camera", key] = _portable(value, folder) if isinstance(value, Path) else value
     with atomic_write(path) as beside:
         beside.write_text("\n".join(_template(given)) + "\n", encoding="utf-8")
         try:
@@ -247,7 +204,7 @@ def _portable(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
-def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:
+def _template(given: dict[tuple[str, str], str | int]) -> Iterator[str]:
     yield "# One cage. Relative paths count from this file's folder."
     for table, model in _tables().items():
         yield f"\n# {model.__doc__}\n[{table}]"
@@ -256,7 +213,7 @@ def _template(given: dict[tuple[str, str], str]) -> Iterator[str]:
             if (table, key) in given:
                 yield f"{key} = {json.dumps(given[table, key], ensure_ascii=False)}"
             elif field.default is None:
-                yield f'# {key} = ""'
+                yield f"# {key} = {json.dumps(field.examples[0] if field.examples else '')}"
             else:
                 yield f"# {key} = {json.dumps(field.default)}"
 

@@ -22,10 +22,11 @@ from toolkit import __version__
 from toolkit.behaviour_log import ClockReading, LogWriter, Session
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.camera import open_camera
+from toolkit.cage.camera_table import CameraTable
+from toolkit.cage.cameras import open_camera
 from toolkit.cage.capture import CaptureThread
 from toolkit.cage.clock import boot_id, read_clock
-from toolkit.cage.config import CageConfig, CameraTable
+from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.recovery import Recovery
 from toolkit.cage.service import Service

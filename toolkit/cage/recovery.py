@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from toolkit.cage.camera import Camera
+from toolkit.cage.cameras import Camera
 from toolkit.errors import CameraError
 from toolkit.frames import Frame
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from toolkit.behaviour_log import ClockReading, LogWriter, Quality, Reason
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import Camera
+from toolkit.cage.cameras import Camera
 from toolkit.cage.capture import CaptureThread, Delivery
 from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig

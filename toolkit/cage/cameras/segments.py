@@ -1,0 +1,149 @@
+"""Recorded video files as one source, dated by their names: what a recorder left, logged after the fact.
+
+A file's name holds the UTC of its first frame, ``20270115T100000Z`` or ``2027-01-15T10-00-00.250Z``, anywhere in it. A
+file's modification time is not taken: it is when the file was copied. Names of whole seconds, and frame rates that a
+recorder merely declares, put a file's start up to `JOIN_S` from the end of the one before it where nothing is missing,
+so a file that begins that near goes on where the other ended; a later one leaves a gap.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from toolkit.behaviour_log import Reason
+from toolkit.cage.cameras.contract import CameraInfo
+from toolkit.errors import VideoError, raise_faults
+from toolkit.frames import NS_PER_S, Frame, VideoInfo, probe, read_frames
+
+JOIN_S = 1.0
+"""A file that begins within so many seconds of the end of the one before it goes on from there."""
+
+SAME_RATE = 0.01
+"""Files whose declared rates differ by less than this part are of one rate: a container derives it from its times."""
+
+SUFFIXES = frozenset({".avi", ".h264", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
+"""Files that are taken from a folder; a pattern takes what it names."""
+
+_START = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)-?(\d\d)-?(\d\d)(?:\.(\d{1,9}))?Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    start_ns: int
+    """UTC ns of its first frame, as its name has it."""
+    video: VideoInfo
+
+    @property
+    def path(self) -> Path:
+        return self.video.path
+
+
+class SegmentsCamera:
+    """Recorded files in the order of their times, as fast as they are taken; dated, so it is never paced.
+
+    Parameters
+    ----------
+    place
+        A folder, a pattern, or one file.
+
+    Raises
+    ------
+    VideoError
+        If there is no file; with every file whose name has no time, cannot be read, or has another size or frame rate
+        than the first.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._segments = _segments(place)
+        first = self._segments[0].video
+        counts = [segment.video.frames for segment in self._segments]
+        self.info = CameraInfo(
+            name=str(place),
+            width=first.width,
+            height=first.height,
+            fps=float(first.fps),
+            live=False,
+            frames=None if None in counts else sum(count or 0 for count in counts),
+            hole=Reason.CAMERA_LOST,
+            begin_utc_ns=self._segments[0].start_ns,
+        )
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield every file's frames; times count from the first file's first frame. See `Camera.frames`.
+
+        Raises
+        ------
+        VideoError
+            Also if a file begins more than `JOIN_S` before the end of the one before it.
+        """
+        begin_ns, interval_ns = self._segments[0].start_ns, round(NS_PER_S / self.info.fps)
+        index, newest_ns = 0, -interval_ns
+        for segment in self._segments:
+            start_ns = segment.start_ns - begin_ns
+            apart_s = (start_ns - newest_ns - interval_ns) / NS_PER_S
+            if apart_s < -JOIN_S:
+                raise VideoError(
+                    f"{segment.path}: begins {-apart_s:.1f} s before the end of the file before it. Expected "
+                    f"recordings of one camera, at most {JOIN_S:g} s over each other. Correct the time in its "
+                    "name, or move it away."
+                )
+            if apart_s <= JOIN_S:
+                start_ns = newest_ns + interval_ns
+            for frame in read_frames(segment.path):
+                if stop.is_set():
+                    return
+                newest_ns = start_ns + frame.capture_time_ns
+                yield Frame(index, newest_ns, frame.image)
+                index += 1
+
+
+def _segments(place: Path) -> list[_Segment]:
+    if place.is_dir():
+        paths = [path for path in place.iterdir() if path.suffix.lower() in SUFFIXES]
+    elif place.is_file():
+        paths = [place]
+    else:
+        paths = list(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+    if not paths:
+        raise VideoError(
+            f"{place}: no recorded video. Expected a folder with {', '.join(sorted(SUFFIXES))} files, a pattern or a "
+            "file. Check [camera] segments."
+        )
+    found: list[_Segment] = []
+    faults: list[str] = []
+    for path in sorted(paths):
+        try:
+            found.append(_Segment(_start_ns(path), probe(path)))
+        except VideoError as error:
+            faults.append(str(error))
+    found.sort(key=lambda segment: segment.start_ns)
+    for segment in found[1:]:
+        one, other = found[0].video, segment.video
+        if (one.width, one.height) != (other.width, other.height) or abs(other.fps / one.fps - 1) > SAME_RATE:
+            faults.append(f"{other.path}: {_kind(other)}, where {one.path.name} has {_kind(one)}")
+    raise_faults(VideoError, f"{place} cannot be used", faults)
+    return found
+
+
+def _start_ns(path: Path) -> int:
+    matches = list(_START.finditer(path.name))
+    try:
+        (match,) = matches
+        *parts, fraction = match.groups()
+        start = datetime(*map(int, parts), tzinfo=timezone.utc)  # type: ignore[arg-type, misc]
+    except ValueError as error:
+        found = " and ".join(match[0] for match in matches) or "none"
+        raise VideoError(
+            f"{path}: its name does not say when it begins. Expected one UTC time in it, e.g. "
+            f"cage3_20270115T100000Z.mp4 or cage3_2027-01-15T10-00-00.250Z.mp4; found {found}. Rename it."
+        ) from error
+    return int(start.timestamp()) * NS_PER_S + int((fraction or "0").ljust(9, "0"))
+
+
+def _kind(video: VideoInfo) -> str:
+    return f"{video.width} x {video.height} px at {float(video.fps):.3f} frames per second"
