@@ -6,14 +6,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.cameras import open_camera
+from toolkit.cage.cameras import Camera, open_camera
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
 from toolkit.cage.page import open_page
@@ -63,7 +63,7 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
             yield _finding("flow", lambda: _flow(config, bundle))
         if config.decision.filter != "off":
             yield _finding("decision", lambda: _decision(config, bundle))
-    yield _finding("camera", lambda: _camera(config, bundle))
+    yield from _camera_findings(config, bundle)
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
     if config.health.listen is not None:
@@ -111,20 +111,37 @@ def _decision(config: CageConfig, bundle: Bundle) -> str:
     return f"bouts are decided by the filter {config.decision.filter}; rows keep their raw labels"
 
 
-def _camera(config: CageConfig, bundle: Bundle | None) -> str:
-    camera = open_camera(config.camera)
+def _camera_findings(config: CageConfig, bundle: Bundle | None) -> Iterator[Finding]:
+    try:
+        camera = open_camera(config.camera)
+    except ToolkitError as error:
+        yield Finding(False, "camera", str(error))
+        return
+    yield _finding("camera", lambda: _camera(camera, bundle))
+    for refused in camera.info.refused:
+        yield Finding(False, "camera", f"{camera.info.name}: {refused}")
+
+
+def _camera(camera: Camera, bundle: Bundle | None) -> str:
     info = camera.info
     if bundle is not None:
         bundle.manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
     stop = threading.Event()
-    frame = next(camera.frames(stop), None)
+    with closing(camera.frames(stop)) as frames:  # type: ignore[type-var]
+        frame = next(frames, None)
     if frame is None or frame.image.shape != (info.height, info.width, 3):
         found = "no frame" if frame is None else f"{frame.image.shape[1]} x {frame.image.shape[0]} px"
         raise CameraError(
             f"{info.name}: declares {info.width} x {info.height} px and delivers {found}. Set the camera to a mode "
             "that it supports, or rewrite the video."
         )
-    return f"{info.name}: {info.width} x {info.height} px, {info.fps:.2f} frames per second"
+    return " ".join(
+        [
+            f"{info.name}: {info.width} x {info.height} px, {info.fps:.2f} frames per second, "
+            f"dated by {info.dated_by}.",
+            *info.warnings,
+        ]
+    )
 
 
 def _log(config: CageConfig) -> str:

@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ import cv2
 from toolkit import __version__
 from toolkit.behaviour_log import ClockReading, LogWriter, Session
 from toolkit.bouts import decision_filter
+from toolkit.behaviour_log.day_file import accounted_until
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.cameras import open_camera
@@ -129,12 +131,15 @@ def run(
         service = stack.enter_context(Service(config, health))
         parts = parts or open_parts(config, stop=stop, on_build=building, warn=service.warn)
         manifest, info = parts.bundle.manifest, parts.camera.info
+        service.opened(info)
         manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
         networks = stack.enter_context(parts.networks)
         pipeline = Pipeline(manifest, networks, source_fps=info.fps, stride=config.cage.stride)
-        clock = read_clock()
+        clock = read_clock() if info.begin_utc_ns is None else ClockReading(0, info.begin_utc_ns, None)
         engines = networks.engines
         session = session_of(config, parts.bundle, engines, clock)
+        if info.begin_utc_ns is not None:
+            session = _after_the_log(config, session)
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
         decide = decision_filter(config.decision, manifest.decision, manifest.ethogram.names, session.row_interval_ns)
@@ -150,6 +155,12 @@ def run(
         reason = "stopped" if stop.is_set() else "end-of-source"
         service.stopping(reason)
         return watch.finish(reason)
+
+
+def _after_the_log(config: CageConfig, session: Session) -> Session:
+    """Return a recording's session, begun at the log's end: what is logged already is refused, and none is redated."""
+    until_ns = accounted_until(config.log.folder, config.cage.name)
+    return session if until_ns is None else replace(session, start_ns=max(session.start_ns, until_ns))
 
 
 def _recovery(table: CameraTable) -> Recovery:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import SILENT_S, Health
 from toolkit.cage.journal import EventLog
@@ -82,6 +83,13 @@ class Service:
     def warn(self, text: str) -> None:
         """Pass on what a part of the daemon has to say."""
         self._events.warning("warning", text=text)
+
+    def opened(self, camera: CameraInfo) -> None:
+        """Say what the camera is, and what is amiss with it."""
+        size = f"{camera.width}x{camera.height}"
+        self._events.info("camera", name=camera.name, size=size, fps=camera.fps, dated_by=camera.dated_by)
+        for text in (*camera.refused, *camera.warnings):
+            self.warn(f"{camera.name}: {text}")
 
     def building(self, progress: BuildProgress) -> None:
         """Ask systemd to wait while engines are built."""

@@ -211,7 +211,7 @@ def _drop_in(config: CageConfig, config_path: Path) -> str:
             '# Engines are built beside the bundle; with [engine] stale = "refuse" it can be read-only.',
             f"ReadWritePaths={_quoted(f'-{config.cage.bundle.resolve().parent}')}",
         ]
-    if config.camera.device is not None:
+    if config.camera.device is not None or config.camera.pipeline is not None:
         more += [
             "# Not only this camera: the kernel filters by numbers, and one that is plugged in again has another.",
             "DeviceAllow=char-video4linux rw",

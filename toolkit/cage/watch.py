@@ -180,7 +180,8 @@ class Watch:
         now_ns = time.monotonic_ns()
         if self._is_due("flush", now_ns, self._config.log.flush_s):
             self._log.flush()
-        if self._is_due("clock", now_ns, CLOCK_S):
+        # A recording's rows are dated by the recording, whatever the system's clock does.
+        if self._info.begin_utc_ns is None and self._is_due("clock", now_ns, CLOCK_S):
             self.clock(read_clock())
         if self._is_due("health", now_ns, HEALTH_S):
             self._update_health(now_ns)

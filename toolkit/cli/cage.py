@@ -24,15 +24,27 @@ def init(
     name: Annotated[str, typer.Option(help="The cage's name, as in its log's folder.")],
     log_dir: Annotated[Path, typer.Option(help="Folder of behaviour logs.")],
     video: Annotated[Path | None, typer.Option(help="Video file that stands in for a camera.")] = None,
-    device: Annotated[str | None, typer.Option(help="Camera, e.g. /dev/v4l/by-id/...")] = None,
+    segments: Annotated[Path | None, typer.Option(help="Folder or pattern of recorded files, dated by name.")] = None,
+    device: Annotated[str | None, typer.Option(help="V4L2 camera, e.g. /dev/v4l/by-id/...")] = None,
+    csi: Annotated[int | None, typer.Option(help="CSI camera of a Jetson: its sensor number.")] = None,
+    rtsp: Annotated[str | None, typer.Option(help="Network camera, e.g. rtsp://10.0.0.5/stream1")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="GStreamer pipeline, e.g. 'v4l2src ! jpegdec'.")] = None,
 ) -> None:
-    """Write a commented configuration for one cage.
+    """Write a commented configuration for one cage, with one source of frames.
 
     Example: [bold]toolkit cage init cage3.toml --name cage3 --bundle bundle --log-dir logs --video cage3.mp4[/]
     """
     from toolkit.cage.config import write_config
 
-    write_config(config, name=name, bundle=bundle, log_dir=log_dir, video=video, device=device)
+    sources = {
+        "video": video,
+        "segments": segments,
+        "device": device,
+        "csi": csi,
+        "rtsp": rtsp,
+        "pipeline": pipeline,
+    }
+    write_config(config, name=name, bundle=bundle, log_dir=log_dir, **sources)
     out.print(f"{config} written. Next: toolkit cage check {config}")
 
 

@@ -33,10 +33,12 @@ class CameraInfo:
     """Whether it is opened again where it fails or falls silent: a device or a stream, never a file."""
     begin_utc_ns: int | None = None
     """UTC ns of a recording's moment 0, from which its frames' times count; None: the system's clock dates them."""
+    dated_by: str = "their arrival"
+    """What gives its frames their times."""
     refused: tuple[str, ...] = ()
     """Settings that were asked for and that it did not take, one sentence each."""
-    notes: tuple[str, ...] = ()
-    """What else should be known of it, one sentence each: what dates its frames, what may change its picture."""
+    warnings: tuple[str, ...] = ()
+    """What else is not as it should be, one sentence each."""
 
 
 class Camera(Protocol):

@@ -60,12 +60,10 @@ class DeviceCamera:
                 f"{self._name}: does not say its frame rate. Expected frames per second above 0. Set [camera] fps, or "
                 "set the camera to a fixed rate (v4l2-ctl --set-parm=30)."
             )
-        notes = ["frames are dated by " + ("the driver's buffers." if by_driver else "their arrival.")]
-        if exposes_itself:
-            notes.append(
-                "it chooses its exposure, so the picture changes with the light. Fix it with auto_exposure = false and "
-                "exposure_ms."
-            )
+        warning = (
+            "it chooses its exposure, so the picture changes with the light. Fix it with auto_exposure = false and "
+            "exposure_ms."
+        )
         height, width = picture.shape[:2]
         self.info = CameraInfo(
             str(table.device),
@@ -77,7 +75,8 @@ class DeviceCamera:
             hole=Reason.CAMERA_LOST,
             recovers=True,
             refused=tuple(refused),
-            notes=tuple(notes),
+            dated_by="the driver's buffers" if by_driver else "their arrival",
+            warnings=(warning,) if exposes_itself else (),
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:

@@ -63,8 +63,8 @@ class GStreamerCamera:
         As ``gst-launch-1.0`` takes it, up to any raw picture.
     fps
         Frames per second, for a pipeline that does not say.
-    notes
-        Passed on as `CameraInfo.notes`.
+    warnings
+        Passed on as `CameraInfo.warnings`.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class GStreamerCamera:
         If GStreamer's command or its ``gdppay`` is not installed.
     """
 
-    def __init__(self, name: str, pipeline: str, *, fps: float | None = None, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, name: str, pipeline: str, *, fps: float | None = None, warnings: tuple[str, ...] = ()) -> None:
         self._name = name
         try:
             self._arguments = shlex.split(pipeline)
@@ -84,7 +84,7 @@ class GStreamerCamera:
             ) from error
         with _Process(name, self._arguments) as process:
             pictures = process.pictures(threading.Event(), time.monotonic() + OPEN_S)
-            _, _, image = next(pictures)
+            pts_ns, _, image = next(pictures)
             rate = fps or process.caps.fps
         if rate is None:
             raise CameraError(
@@ -100,7 +100,8 @@ class GStreamerCamera:
             frames=None,
             hole=Reason.CAMERA_LOST,
             recovers=True,
-            notes=notes,
+            dated_by="GStreamer's times" if pts_ns is not None else "their arrival",
+            warnings=warnings,
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
@@ -136,11 +137,11 @@ def csi_camera(table: CameraTable) -> GStreamerCamera:
         caps += [f"width={table.width}", f"height={table.height}"]
     if table.fps is not None:
         caps.append(f"framerate={round(table.fps * 1000)}/1000")
-    notes = () if table.exposure_ms is None and table.gain is None else ("exposure and gain cannot be read back.",)
+    warnings = () if table.exposure_ms is None and table.gain is None else ("exposure and gain cannot be read back.",)
     return GStreamerCamera(
         f"CSI camera {table.csi}",
         f"nvarguscamerasrc {' '.join(settings)} ! '{','.join(caps)}' ! nvvidconv ! 'video/x-raw,format=BGRx'",
-        notes=notes,
+        warnings=warnings,
     )
 
 

@@ -24,8 +24,8 @@ from toolkit.cage.cameras.sensor_clock import SensorClock
 from toolkit.errors import CameraError, ConfigError
 from toolkit.frames import NS_PER_S, Frame
 
-OPEN_S = 10.0
-"""How long connecting, describing and finding the format may take each."""
+SILENT_S = 10.0
+"""How long a camera may say nothing, while it is opened and afterwards; or `stall_s`, if that is less."""
 
 ANALYSE_S = 1.0
 """How much of the stream is looked at to find its format, at most."""
@@ -68,7 +68,15 @@ class RtspCamera:
                 f"{self._name}: says {rate:g} frames per second. Expected its frame rate. Set [camera] fps to it."
             )
         self.info = CameraInfo(
-            self._name, width, height, rate, live=True, frames=None, hole=Reason.CAMERA_LOST, recovers=True
+            self._name,
+            width,
+            height,
+            rate,
+            live=True,
+            frames=None,
+            hole=Reason.CAMERA_LOST,
+            recovers=True,
+            dated_by="RTP's times",
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
@@ -107,7 +115,7 @@ class RtspCamera:
             "analyzeduration": str(round(ANALYSE_S * 1e6)),
         }
         try:
-            with av.open(self._address(), options=options, timeout=(OPEN_S, self._table.stall_s)) as container:
+            with av.open(self._address(), options=options, timeout=_patience_s(self._table)) as container:
                 if not container.streams.video:
                     raise CameraError(f"{self._name}: sends no video. Expected a video stream. Check its path.")
                 yield container
@@ -123,6 +131,10 @@ class RtspCamera:
         return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}:{quote(password, safe='')}@{parts.netloc}"))
 
 
+def _patience_s(table: CameraTable) -> float:
+    return min(SILENT_S, table.stall_s)
+
+
 def _meaning(error: av.error.FFmpegError, table: CameraTable) -> str:
     if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
         where = table.rtsp_secret_file or "none: rtsp_secret_file is not set"
@@ -130,7 +142,7 @@ def _meaning(error: av.error.FFmpegError, table: CameraTable) -> str:
     if isinstance(error, av.error.HTTPNotFoundError):
         return "has no such stream. Expected the path of one. Look for it in the camera's manual; its case matters."
     if isinstance(error, av.error.ExitError | TimeoutError):
-        return f"sent nothing for {table.stall_s:g} s. Expected pictures. Check its power and network."
+        return f"sent nothing for {_patience_s(table):g} s. Expected an answer. Check its power and network."
     return f"failed ({error.strerror}). Expected a stream. Check its power, its network and the address."
 
 

@@ -71,6 +71,7 @@ class SegmentsCamera:
             frames=None if None in counts else sum(count or 0 for count in counts),
             hole=Reason.CAMERA_LOST,
             begin_utc_ns=self._segments[0].start_ns,
+            dated_by="the files' names",
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:

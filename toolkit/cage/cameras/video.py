@@ -43,6 +43,7 @@ class VideoFileCamera:
             live=realtime,
             frames=None if loop else video.frames,
             hole=Reason.END_OF_SOURCE,
+            dated_by="the file, from now on",
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
