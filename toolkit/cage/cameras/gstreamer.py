@@ -169,7 +169,7 @@ class _Process:
             # Fewer wake-ups per picture; where it is refused, the pipe stays as it is.
             fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         # Not its standard output, to which plugins of Jetson's talk.
-        tail = f"! videoconvert ! video/x-raw,format=RGB ! gdppay ! fdsink fd={write_end} sync=false"
+        tail = f"! videoconvert dither=none ! video/x-raw,format=RGB ! gdppay ! fdsink fd={write_end} sync=false"
         try:
             self._child = subprocess.Popen(
                 [program, "-q", *self._arguments, *tail.split()],
@@ -291,12 +291,18 @@ class _Process:
         return f"gst-launch-1.0 {shlex.join(self._arguments)} ! fakesink".replace("'!'", "!")
 
 
+_ERROR = re.compile(
+    r"^(?:ERROR: from element (?:\S*/)?|WARNING: erroneous pipeline: |ERROR: )(?P<what>.+)"
+    # Under it: a headline, where in GStreamer's source it was, and often the reason.
+    r"(?:\nAdditional debug info:\n.*:\n(?P<why>.+))?",
+    re.MULTILINE,
+)
+
+
 def _cause(said: str) -> str:
     """Return the first error that ``gst-launch-1.0`` told, in one line."""
-    found = re.search(
-        r"^(?:ERROR: from element (?:\S*/)?|WARNING: erroneous pipeline: |ERROR: )(.+)$", said, re.MULTILINE
-    )
-    return found[1].rstrip(".") if found is not None else ""
+    found = _ERROR.search(said)
+    return "; ".join(part.rstrip(".") for part in found.groups() if part) if found is not None else ""
 
 
 def _ending(code: int | None) -> str:
