@@ -27,8 +27,8 @@ from toolkit.frames import NS_PER_S, Frame
 SILENT_S = 10.0
 """How long a camera may say nothing, while it is opened and afterwards; or `stall_s`, if that is less."""
 
-ANALYSE_S = 1.0
-"""How much of the stream is looked at to find its format, at most."""
+ANALYSE_S = 5.0
+"""How much of the stream is looked at to find its size and rate, at most; when it is opened again both are known."""
 
 MOST_FPS = 1000.0
 """A higher rate is a time base that was taken for one."""
@@ -53,7 +53,7 @@ class RtspCamera:
     def __init__(self, table: CameraTable) -> None:
         self._name = str(table.rtsp)
         self._table = table
-        with self._opened() as container:
+        with self._opened(ANALYSE_S) as container:
             stream = container.streams.video[0]
             width, height = stream.codec_context.width, stream.codec_context.height
             rate = table.fps or float(stream.average_rate or stream.guessed_rate or 0)
@@ -83,7 +83,7 @@ class RtspCamera:
         """Yield the camera's frames; see `Camera.frames`. Damaged pictures are left out."""
         clock = SensorClock(self._name)
         index = 0
-        with self._opened() as container:
+        with self._opened(0.0) as container:
             stream = container.streams.video[0]
             # Threads that each hold a frame back would delay every frame by as many.
             stream.thread_type = "SLICE"
@@ -107,12 +107,13 @@ class RtspCamera:
         )
 
     @contextmanager
-    def _opened(self) -> Iterator[InputContainer]:
+    def _opened(self, analyse_s: float) -> Iterator[InputContainer]:
         options = {
             "rtsp_transport": self._table.rtsp_transport,
             "allowed_media_types": "video",
             "fflags": "nobuffer",
-            "analyzeduration": str(round(ANALYSE_S * 1e6)),
+            # FFmpeg takes 0 for its own default.
+            "analyzeduration": str(max(1, round(analyse_s * 1e6))),
         }
         try:
             with av.open(self._address(), options=options, timeout=_patience_s(self._table)) as container:
@@ -141,8 +142,12 @@ def _meaning(error: av.error.FFmpegError, table: CameraTable) -> str:
         return f"refuses user and password ({where}). Expected those of the camera. Correct that file."
     if isinstance(error, av.error.HTTPNotFoundError):
         return "has no such stream. Expected the path of one. Look for it in the camera's manual; its case matters."
-    if isinstance(error, av.error.ExitError | TimeoutError):
-        return f"sent nothing for {_patience_s(table):g} s. Expected an answer. Check its power and network."
+    # FFmpeg calls an answer that did not come in time invalid, too.
+    if isinstance(error, av.error.ExitError | av.error.InvalidDataError | TimeoutError):
+        return (
+            f"sent nothing for {_patience_s(table):g} s, or nothing that can be understood. Expected RTSP and pictures. "
+            "Check its power, its network and the address."
+        )
     return f"failed ({error.strerror}). Expected a stream. Check its power, its network and the address."
 
 
