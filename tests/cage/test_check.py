@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.cage.parts import config
+from tests.cage.parts import ScriptedCamera, config
 from tests.conftest import WriteVideo
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.check import Finding, check
@@ -100,6 +101,19 @@ def test_a_camera_of_another_shape(tmp_path: Path, bundle: Bundle, write_video: 
     found = faults(check(cage(tmp_path, bundle.path, write_video("wide.mp4", 5, size=(128, 48)))))
     assert set(found) == {"camera"}
     assert "128 x 48" in found["camera"]
+
+
+def test_settings_that_a_camera_refused(tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a fault of its own; what it merely warns of is said beside what it is."""
+    source = ScriptedCamera([(1, 0.0)])
+    source.info = replace(source.info, refused=("gain: no.", "fps: no."), warnings=("it chooses its exposure.",))
+    monkeypatch.setattr("toolkit.cage.check.open_camera", lambda _table: source)
+    findings = [f for f in check(cage(tmp_path, bundle.path, tmp_path / "none.mp4")) if f.subject == "camera"]
+    assert [(f.ok, f.text) for f in findings] == [
+        (True, "scripted: 64 x 48 px, 30.00 frames per second, dated by their arrival. it chooses its exposure."),
+        (False, "scripted: gain: no."),
+        (False, "scripted: fps: no."),
+    ]
 
 
 def test_a_disk_that_is_nearly_full(

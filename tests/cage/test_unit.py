@@ -76,6 +76,22 @@ def test_a_cage_gets_no_more_than_it_needs(tmp_path: Path) -> None:
     assert drop_in.text.count("ReadWritePaths") == 1
 
 
+@pytest.mark.parametrize(
+    ("camera", "opens"),
+    [
+        ({"pipeline": "v4l2src ! jpegdec"}, True),
+        ({"csi": 0}, False),
+        ({"rtsp": "rtsp://10.0.0.5/1"}, False),
+        ({"segments": "rec"}, False),
+    ],
+)
+def test_what_each_source_opens(tmp_path: Path, camera: dict[str, object], opens: bool) -> None:
+    """A pipeline may read a V4L2 camera; CSI goes through nvargus-daemon, which has a unit of its own."""
+    config = cage(tmp_path, camera=camera)
+    _, drop_in = unit_files(config, tmp_path / "a1.toml", user="toolkit", program=Path("/opt/toolkit"))
+    assert ("DeviceAllow=char-video4linux rw" in drop_in.text) is opens
+
+
 def test_the_template_is_the_same_for_every_cage(tmp_path: Path) -> None:
     first, second = (
         unit_files(cage(tmp_path, name), tmp_path / f"{name}.toml", user="toolkit", program=Path("/opt/toolkit"))[0]

@@ -145,8 +145,8 @@ def _meaning(error: av.error.FFmpegError, table: CameraTable) -> str:
     # FFmpeg calls an answer that did not come in time invalid, too.
     if isinstance(error, av.error.ExitError | av.error.InvalidDataError | TimeoutError):
         return (
-            f"sent nothing for {_patience_s(table):g} s, or nothing that can be understood. Expected RTSP and pictures. "
-            "Check its power, its network and the address."
+            f"sent nothing for {_patience_s(table):g} s, or nothing that can be understood. Expected RTSP and "
+            "pictures. Check its power, its network and the address."
         )
     return f"failed ({error.strerror}). Expected a stream. Check its power, its network and the address."
 

@@ -1,9 +1,11 @@
 """Recorded video files as one source, dated by their names: what a recorder left, logged after the fact.
 
 A file's name holds the UTC of its first frame, ``20270115T100000Z`` or ``2027-01-15T10-00-00.250Z``, anywhere in it. A
-file's modification time is not taken: it is when the file was copied. Names of whole seconds, and frame rates that a
-recorder merely declares, put a file's start up to `JOIN_S` from the end of the one before it where nothing is missing,
-so a file that begins that near goes on where the other ended; a later one leaves a gap.
+file's modification time is not taken: it is when the file was copied.
+
+Where nothing is missing, a file still begins a little off the end of the one before it: names count whole seconds, and
+a frame rate is what a recorder declares. Such a file goes on where the other ended. One that begins later leaves a gap;
+one that begins earlier shows what is known already, and its frames are left out up to the other's end.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from toolkit.frames import NS_PER_S, Frame, VideoInfo, probe, read_frames
 JOIN_S = 1.0
 """A file that begins within so many seconds of the end of the one before it goes on from there."""
 
+JOIN_FRACTION_S = 0.1
+"""The same for a file that begins later, where both names have fractions of seconds."""
+
 SAME_RATE = 0.01
 """Files whose declared rates differ by less than this part are of one rate: a container derives it from its times."""
 
@@ -36,11 +41,9 @@ _START = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)-?(\d\d)-?(\d\d)(?:\.(\d{1,9
 class _Segment:
     start_ns: int
     """UTC ns of its first frame, as its name has it."""
+    whole_seconds: bool
+    """Whether its name has no fraction of a second."""
     video: VideoInfo
-
-    @property
-    def path(self) -> Path:
-        return self.video.path
 
 
 class SegmentsCamera:
@@ -75,30 +78,23 @@ class SegmentsCamera:
         )
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
-        """Yield every file's frames; times count from the first file's first frame. See `Camera.frames`.
-
-        Raises
-        ------
-        VideoError
-            Also if a file begins more than `JOIN_S` before the end of the one before it.
-        """
+        """Yield every file's frames; times count from the first file's first frame. See `Camera.frames`."""
         begin_ns, interval_ns = self._segments[0].start_ns, round(NS_PER_S / self.info.fps)
         index, newest_ns = 0, -interval_ns
+        before = self._segments[0]
         for segment in self._segments:
             start_ns = segment.start_ns - begin_ns
-            apart_s = (start_ns - newest_ns - interval_ns) / NS_PER_S
-            if apart_s < -JOIN_S:
-                raise VideoError(
-                    f"{segment.path}: begins {-apart_s:.1f} s before the end of the file before it. Expected "
-                    f"recordings of one camera, at most {JOIN_S:g} s over each other. Correct the time in its "
-                    "name, or move it away."
-                )
-            if apart_s <= JOIN_S:
+            late_s = (start_ns - newest_ns - interval_ns) / NS_PER_S
+            if -JOIN_S <= late_s <= (JOIN_S if before.whole_seconds or segment.whole_seconds else JOIN_FRACTION_S):
                 start_ns = newest_ns + interval_ns
-            for frame in read_frames(segment.path):
+            before = segment
+            for frame in read_frames(segment.video.path):
                 if stop.is_set():
                     return
-                newest_ns = start_ns + frame.capture_time_ns
+                time_ns = start_ns + frame.capture_time_ns
+                if time_ns <= newest_ns + interval_ns // 2:
+                    continue
+                newest_ns = time_ns
                 yield Frame(index, newest_ns, frame.image)
                 index += 1
 
@@ -119,7 +115,7 @@ def _segments(place: Path) -> list[_Segment]:
     faults: list[str] = []
     for path in sorted(paths):
         try:
-            found.append(_Segment(_start_ns(path), probe(path)))
+            found.append(_Segment(*_start(path), probe(path)))
         except VideoError as error:
             faults.append(str(error))
     found.sort(key=lambda segment: segment.start_ns)
@@ -131,7 +127,8 @@ def _segments(place: Path) -> list[_Segment]:
     return found
 
 
-def _start_ns(path: Path) -> int:
+def _start(path: Path) -> tuple[int, bool]:
+    """Return what a name says: UTC ns, and whether in whole seconds."""
     matches = list(_START.finditer(path.name))
     try:
         (match,) = matches
@@ -143,7 +140,7 @@ def _start_ns(path: Path) -> int:
             f"{path}: its name does not say when it begins. Expected one UTC time in it, e.g. "
             f"cage3_20270115T100000Z.mp4 or cage3_2027-01-15T10-00-00.250Z.mp4; found {found}. Rename it."
         ) from error
-    return int(start.timestamp()) * NS_PER_S + int((fraction or "0").ljust(9, "0"))
+    return int(start.timestamp()) * NS_PER_S + int((fraction or "0").ljust(9, "0")), fraction is None
 
 
 def _kind(video: VideoInfo) -> str:
