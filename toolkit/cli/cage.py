@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -59,7 +60,7 @@ def check(config: CageConfig) -> None:
     findings = check(load_config(config))
     for finding in findings:
         mark = "[green]ok[/]    " if finding.ok else "[bold red]fault[/] "
-        out.print(f"{mark} {finding.subject}: {finding.text}", soft_wrap=True)
+        out.print(f"{mark} {finding.subject}: {escape(finding.text)}", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

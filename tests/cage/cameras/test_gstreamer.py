@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,12 +170,18 @@ def test_no_gstreamer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_gstreamer
-def test_no_gdppay(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """An empty registry over an empty folder of plugins is a GStreamer without gdppay; it has no source either."""
+def test_no_gdppay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A registry of its own over a few of GStreamer's plugins is a GStreamer without the others."""
+    told = subprocess.run(["gst-inspect-1.0", "coreelements"], capture_output=True, text=True, timeout=60, check=True)
+    folder = Path(next(line.split()[1] for line in told.stdout.splitlines() if "Filename" in line)).parent
+    for name in ("libgstcoreelements.so", "libgstvideotestsrc.so", *(p.name for p in folder.glob("libgstvideoconv*"))):
+        (tmp_path / name).symlink_to(folder / name)
     monkeypatch.setenv("GST_REGISTRY", f"{tmp_path}/registry")
     monkeypatch.setenv("GST_PLUGIN_SYSTEM_PATH_1_0", f"{tmp_path}")
-    with pytest.raises(CameraError, match='no element "videotestsrc"'):
-        GStreamerCamera("bars", "videotestsrc")
+    with pytest.raises(MissingDependency, match=r"needs GStreamer's gdppay.*gstreamer1\.0-plugins-bad"):
+        GStreamerCamera("bars", "videotestsrc is-live=true")
+    with pytest.raises(CameraError, match=r'no element "jpegdec"\).*Install the plugin that has it'):
+        GStreamerCamera("bars", "videotestsrc ! jpegdec")
 
 
 @needs_gstreamer

@@ -95,7 +95,7 @@ class DeviceCamera:
     @contextmanager
     def _opened(self) -> Iterator[tuple[cv2.VideoCapture, list[str]]]:
         device = str(self._table.device)
-        capture = cv2.VideoCapture(int(device) if device.isdigit() else device, cv2.CAP_V4L2)
+        capture = _open_quietly(int(device) if device.isdigit() else device)
         try:
             if not capture.isOpened():
                 raise CameraError(
@@ -114,6 +114,15 @@ class DeviceCamera:
                 f"{self._name}: delivered no frame after {index}. Expected it to go on. Check its cable and power."
             )
         return _rgb(picture)
+
+
+def _open_quietly(device: str | int) -> cv2.VideoCapture:
+    """Open a device without OpenCV's own warning, which says less than the error that follows, at every attempt."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    try:
+        return cv2.VideoCapture(device, cv2.CAP_V4L2)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def _set_up(capture: cv2.VideoCapture, table: CameraTable) -> list[str]:

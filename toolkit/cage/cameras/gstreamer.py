@@ -282,9 +282,10 @@ class _Process:
         cause = _cause(self._stderr.decode(errors="replace"))
         if 'no element "gdppay"' in cause:
             return MissingDependency(f"{self._name}: needs GStreamer's gdppay. {_PACKAGES}")
-        cause = cause or _ending(self._child.returncode)
+        plugin = "Install the plugin that has it (nvarguscamerasrc: JetPack's own). " if "no element" in cause else ""
         return CameraError(
-            f"{self._name}: its pipeline ended ({cause}). Expected it to go on. Run it by hand: {self._by_hand()}"
+            f"{self._name}: its pipeline ended ({cause or _ending(self._child.returncode)}). Expected it to go on. "
+            f"{plugin}Run it by hand: {self._by_hand()}"
         )
 
     def _by_hand(self) -> str:

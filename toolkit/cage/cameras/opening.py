@@ -34,5 +34,5 @@ def _source(table: CameraTable) -> Camera:
     if table.rtsp is not None:
         return RtspCamera(table)
     if table.pipeline is not None:
-        return GStreamerCamera(f"pipeline {table.pipeline}", table.pipeline, fps=table.fps)
+        return GStreamerCamera(f"pipeline {table.pipeline.split()[0]}", table.pipeline, fps=table.fps)
     return DeviceCamera(table)
