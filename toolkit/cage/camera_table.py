@@ -43,7 +43,7 @@ class CameraTable(BaseModel):
     """CSI camera of a Jetson: its sensor-id for GStreamer's nvarguscamerasrc."""
     rtsp: str | None = None
     """Network camera, e.g. "rtsp://10.0.0.5/stream1", without user and password (rtsp_secret_file)."""
-    pipeline: str | None = Field(default=None, min_length=1)
+    pipeline: str | None = Field(default=None, pattern=r"\S")
     """Live GStreamer pipeline as gst-launch-1.0 takes it, up to a raw picture: "v4l2src ! jpegdec"."""
     rtsp_secret_file: PathBesideFile | None = None
     """File whose only line is user:password for the network camera; not readable by everybody."""

@@ -69,6 +69,17 @@ def test_jitter_and_drift(
     assert off_ns.max() < 7 * MS
 
 
+def test_a_network_that_is_slow_for_a_while() -> None:
+    """Twenty seconds in which every frame comes 0.3 s late move the dates by the rise of ten seconds, 5 ms, no more."""
+    true_ns = taken(40)
+    late_ns = np.zeros(len(true_ns), np.int64)
+    late_ns[5 * FPS : 25 * FPS] = 300 * MS
+    times = dated(true_ns, arriving(true_ns, 20 * MS + late_ns))
+    off_ms = (np.array(times[1:], dtype=np.int64) - true_ns[1:]) / MS - 20
+    assert np.abs(off_ms).max() < 5.3
+    assert np.abs(off_ms[26 * FPS :]).max() < 0.1
+
+
 @pytest.mark.parametrize("drift_ppm", [-200, 200])
 def test_drift_does_not_add_up(drift_ppm: int) -> None:
     """In ten minutes two crystals part by 120 ms; the dates stay within the 2 ms that a window's drift makes."""
