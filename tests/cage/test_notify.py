@@ -75,7 +75,7 @@ def test_ready_with_the_first_row_then_pings_then_stopping(tmp_path: Path, manag
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()
     events = [line.split()[:2] for line in lines]
-    assert events == [["cage=a1", f"event={name}"] for name in ("starting", "ready", "stopping", "stopped")]
+    assert events == [["cage=a1", f"event={name}"] for name in ("starting", "camera", "ready", "stopping", "stopped")]
 
 
 def test_pings_end_when_a_network_hangs(tmp_path: Path, manager: Manager) -> None:
