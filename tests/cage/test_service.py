@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,17 @@ def test_a_daemon_that_cannot_start_says_so_where_status_looks(
     (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
     assert "event=failed" in record.getMessage()
     assert "\n" not in record.getMessage()
+
+
+def test_what_is_amiss_with_a_camera_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    camera = ScriptedCamera([(5, 0.0)])
+    camera.info = replace(camera.info, dated_by="a test", refused=("gain: no.",), warnings=("it exposes.",))
+    with caplog.at_level(logging.INFO, logger="toolkit.cage"):
+        run(config(tmp_path), stop=threading.Event(), parts=parts(camera))
+    told = {(record.levelname, record.getMessage()) for record in caplog.records}
+    assert ("INFO", 'cage=a1 event=camera name=scripted size=64x48 fps=30 dated_by="a test"') in told
+    for text in ("gain: no.", "it exposes."):
+        assert ("WARNING", f'cage=a1 event=warning text="scripted: {text}"') in told
 
 
 def test_a_fault_of_the_program_is_no_running_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

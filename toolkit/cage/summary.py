@@ -43,6 +43,8 @@ class Summary:
     """Dropped because the daemon could not keep up."""
     frames_processed: int
     rows: int
+    rows_refused: int
+    """Dated before the log's end, and so not written: of a recording, what was logged before."""
     observed_s: float
     unobserved_s: Mapping[Reason, float]
     """Seconds without rows by reason, the time before this start included that no daemon accounted for."""
@@ -75,6 +77,8 @@ class Summary:
             + "".join(f", {reason.value} {seconds:.1f} s" for reason, seconds in self._reasons()),
             f"processing ran at {self.realtime_factor:.2f} times real time",
         ]
+        if self.rows_refused:
+            lines.append(f"{self.rows_refused} rows lie before the log's end and were not written again")
         if self.latency_p50_s is not None and self.latency_p99_s is not None:
             lines.append(
                 f"from frame to row: {self.latency_p50_s:.2f} s median, {self.latency_p99_s:.2f} s for 99 of 100 rows"

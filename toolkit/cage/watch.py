@@ -263,6 +263,7 @@ class Watch:
             frames_dropped=self._capture.queue.dropped,
             frames_processed=self._processed,
             rows=self._log.account.rows,
+            rows_refused=self._log.account.refused,
             observed_s=self._log.observed_s,
             unobserved_s=dict(self._log.unobserved_s),
             fps=self._info.fps,

@@ -129,11 +129,12 @@ def test_what_is_logged_already_is_not_logged_again(tmp_path: Path, write_video:
     write_video("rec/20270115T100000Z.mp4", 30)
     _, first = back_filled(tmp_path)
     again, second = back_filled(tmp_path)
-    assert again.rows == 0
+    assert (again.rows, again.rows_refused) == (0, 30)
+    assert "30 rows lie before the log's end and were not written again" in again.lines()
     assert second.time_ns.tolist() == first.time_ns.tolist()
     write_video("rec/20270115T100100Z.mp4", 30)
     more, third = back_filled(tmp_path)
-    assert more.rows == 30
+    assert (more.rows, more.rows_refused) == (30, 30)
     assert third.time_ns[:30].tolist() == first.time_ns.tolist()
     assert third.time_ns[30] == TEN + 60 * NS_PER_S
 

@@ -31,7 +31,7 @@ JOIN_FRACTION_S = 0.1
 SAME_RATE = 0.01
 """Files whose declared rates differ by less than this part are of one rate: a container derives it from its times."""
 
-SUFFIXES = frozenset({".avi", ".h264", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
+SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"})
 """Files that are taken from a folder; a pattern takes what it names."""
 
 _START = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d)-?(\d\d)-?(\d\d)(?:\.(\d{1,9}))?Z")
