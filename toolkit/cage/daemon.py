@@ -21,8 +21,8 @@ import cv2
 
 from toolkit import __version__
 from toolkit.behaviour_log import ClockReading, LogWriter, Session
-from toolkit.bouts import decision_filter
 from toolkit.behaviour_log.day_file import accounted_until
+from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.cameras import open_camera
