@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toolkit.cage.camera import VideoFileCamera
 
 from tests.bundles import manifest
 from tests.cage.parts import FreeBackend, FreeFlow, ScriptedCamera, config
@@ -16,6 +15,7 @@ from tests.conftest import WriteVideo
 from toolkit.behaviour_log import read_log
 from toolkit.bouts import BundleDecision, ChosenDecision
 from toolkit.bundle import Bundle
+from toolkit.cage.cameras import VideoFileCamera
 from toolkit.cage.daemon import run
 from toolkit.cage.watch import Parts
 from toolkit.engine.host import HostNetworks
