@@ -27,6 +27,10 @@ events = st.lists(
         # Silence that is recorded while it lasts, longer and longer.
         st.tuples(st.just("silence"), st.integers(1, 300)),
         st.tuples(st.just("flush")),
+        # Every how many frames there are rows from now on.
+        st.tuples(st.just("pace"), st.integers(1, 5)),
+        # The daemon's engines failed, others took over: a new session in the same log.
+        st.tuples(st.just("engines")),
         # Until the next start by the system's clock, which may have been set back; days may pass.
         st.tuples(st.sampled_from(["kill", "restart"]), st.integers(-200, 2_000)),
         st.tuples(st.sampled_from(["kill", "restart"]), st.integers(-3_000_000, 4 * DAY_NS // MS)),
@@ -44,6 +48,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.starts = 0
+        self.stride = self.most_stride = 1
         self.now_ms = -400
         self.index = 0
         self.committed: list[int] = []
@@ -68,7 +73,9 @@ class Lab:
         label = self.index // 3 % 3
         self.index += 1
         probabilities = np.array([0.2, 0.3, 0.5], dtype=np.float32)
-        if self.log.row(self.index, self.monotonic_ns(time_ms), probabilities, label, Quality(0)):
+        interval_ns = self.stride * INTERVAL_MS * MS
+        monotonic_ns = self.monotonic_ns(time_ms)
+        if self.log.row(self.index, monotonic_ns, probabilities, label, Quality(0), interval_ns=interval_ns):
             self.pending.append(MIDNIGHT_NS + time_ms * MS)
             self.now_ms = time_ms
 
@@ -77,6 +84,15 @@ class Lab:
         stop_ms = start_ms + length_ms
         self.log.unobserved(self.monotonic_ns(start_ms), self.monotonic_ns(stop_ms), Reason.OVERLOAD)
         self.now_ms = max(self.now_ms, stop_ms)
+
+    def pace(self, stride: int) -> None:
+        self.stride = stride
+        self.most_stride = max(self.most_stride, stride)
+
+    def engines(self) -> None:
+        self.log.change_engines({"rgb": f"other-{self.index}"}, "failed")
+        self.committed += self.pending
+        self.pending = []
 
     def silence(self, length_ms: int) -> None:
         since_ms = self.now_ms
@@ -123,6 +139,8 @@ class Lab:
 @given(events)
 @example([("row", 0), ("gap", 50, 100), ("flush",), ("kill", 500)])
 @example([("row", 300), ("silence", 300), ("row", -200), ("row", -190)])
+@example([("pace", 4), ("row", 40), ("row", 160), ("pace", 1), ("row", 160), ("kill", 500), ("row", 40), ("row", 40)])
+@example([("row", 0), ("pace", 3), ("row", 40), ("engines",), ("row", 120), ("pace", 1), ("flush",), ("kill", 90)])
 def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))
@@ -140,7 +158,7 @@ def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, in
     assert all(gap.start_ns // DAY_NS == (gap.stop_ns - 1) // DAY_NS for gap in log.unobserved)
     # Every row here has a label, so bouts tile the observed time, but that a day's cut divides a row that crosses it.
     crossing = sum(b.stop_ns - b.start_ns for b in log.bouts) - int(log.duration_ns.sum())
-    assert abs(crossing) < 2 * INTERVAL_MS * MS
+    assert abs(crossing) < 2 * lab.most_stride * INTERVAL_MS * MS
     assert all(before.stop_ns <= after.start_ns for before, after in itertools.pairwise(log.bouts))
     rows_in_bouts = sum(bout.frames for bout in log.bouts)
     assert rows_in_bouts == len(log.time_ns)
@@ -154,6 +172,41 @@ def test_a_row_stands_for_no_longer_than_until_a_gap_begins() -> None:
         log = lab.stop()
     assert log.duration_ns.tolist() == [INTERVAL_MS // 4 * MS, INTERVAL_MS * MS]
     assert [bout.stop_ns - bout.start_ns for bout in log.bouts] == [INTERVAL_MS // 4 * MS, INTERVAL_MS * MS]
+
+
+def test_a_row_stands_for_as_long_as_it_was_written_with() -> None:
+    """Rows every 40 ms, then every 160, then every 40 again: each lasts to the next, the last one as it was written."""
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        for stride, after_ms in ((1, 0), (4, 40), (4, 160), (1, 160), (3, 40)):
+            lab.pace(stride)
+            lab.row(after_ms)
+        lab.flush()
+        log = read_log(lab.folder)
+        lab.kill(2_000)
+        after = lab.stop()
+    assert [duration // MS for duration in log.duration_ns.tolist()] == [40, 160, 160, 40, 120]
+    assert log.unobserved == ()
+    # What the next start makes of the last row: down from its end on.
+    assert after.unobserved[0].start_ns == log.time_ns[-1] + 120 * MS
+    assert after.unobserved[0].reason is Reason.DAEMON_DOWN
+
+
+def test_engines_that_change_begin_a_session() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder))
+        for _ in range(3):
+            lab.row(INTERVAL_MS)
+        lab.log.change_engines({"rgb": "slower"}, "EngineError: lost")
+        lab.row(INTERVAL_MS)
+        log = lab.stop()
+    assert len(log.time_ns) == 5
+    assert [(s.engines["rgb"], s.stop_reason) for s in log.provenance] == [
+        ("free/cpu/fp32", "EngineError: lost"),
+        ("slower", "stopped"),
+    ]
+    assert log.provenance[0].uuid != log.provenance[1].uuid
+    assert log.provenance[0].stop_ns == log.provenance[1].start_ns == log.time_ns[3]
 
 
 def test_a_holes_reason_is_the_callers() -> None:

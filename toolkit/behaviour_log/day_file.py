@@ -56,9 +56,6 @@ class DayFile:
             try:
                 _prepare(self._connection, path, cage, self.start_ns, session.ethogram)
                 self._connection.execute("BEGIN IMMEDIATE")
-                (self._session_id,) = self._connection.execute(
-                    "SELECT COALESCE(MAX(id) + 1, 0) FROM session"
-                ).fetchone()
                 self._insert_session()
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -78,6 +75,7 @@ class DayFile:
         intervals: Iterable[Interval],
         bouts: Iterable[tuple[Bout, bool, bool]],
         clocks: Iterable[ClockReading],
+        paces: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Write everything in one transaction.
 
@@ -87,6 +85,8 @@ class DayFile:
             Unobserved time, replacing what begins at the same moment; an empty interval deletes it.
         bouts
             Each with whether it began the day before and whether it goes on the day after.
+        paces
+            From a row at UTC ns on, each stands for so many ns.
         """
         execute = self._connection.execute
         with log_errors(self.path):
@@ -106,6 +106,8 @@ class DayFile:
                     step_ns = clock.utc_offset_ns - self._session.utc_offset_ns
                     reading = (clock.monotonic_ns, self._session_id, clock.utc_ns, clock.synchronised, step_ns)
                     execute("INSERT INTO clock VALUES (?, ?, ?, ?, ?)", reading)
+                for time_ns, interval_ns in paces:
+                    execute("INSERT INTO pace VALUES (?, ?)", (time_ns - self.start_ns, interval_ns))
                 if rows:
                     execute(
                         "UPDATE session SET first_index = ? WHERE id = ? AND first_index IS NULL",
@@ -118,13 +120,20 @@ class DayFile:
                     execute("ROLLBACK")
                 raise
 
+    def begin_session(self, session: Session, reason: str) -> None:
+        """Mark the session closed, at the moment that `session` begins, and begin that one."""
+        with log_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._close_session(session.start_ns, reason)
+            self._session, self._first_index = session, None
+            self._insert_session()
+            self._connection.execute("COMMIT")
+
     def close(self, stop_ns: int, reason: str) -> None:
         """Mark the session closed and make the file one that can be copied alone."""
         with log_errors(self.path):
             try:
-                self._connection.execute(
-                    "UPDATE session SET stop_ns = ?, stop_reason = ? WHERE id = ?", (stop_ns, reason, self._session_id)
-                )
+                self._close_session(stop_ns, reason)
                 # A reader that is looking at the file keeps the write-ahead log alive; waiting for it would hold up
                 # the next day's rows.
                 self._connection.execute("PRAGMA busy_timeout = 100")
@@ -137,7 +146,13 @@ class DayFile:
         """Let go of the file after a failure; what was committed stays."""
         self._connection.close()
 
+    def _close_session(self, stop_ns: int, reason: str) -> None:
+        self._connection.execute(
+            "UPDATE session SET stop_ns = ?, stop_reason = ? WHERE id = ?", (stop_ns, reason, self._session_id)
+        )
+
     def _insert_session(self) -> None:
+        (self._session_id,) = self._connection.execute("SELECT COALESCE(MAX(id) + 1, 0) FROM session").fetchone()
         session = self._session
         self._connection.execute(
             "INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, NULL, NULL)",
@@ -261,7 +276,10 @@ def _check_ethogram(connection: sqlite3.Connection, path: Path, ethogram: Ethogr
 def _accounted_until(connection: sqlite3.Connection, path: Path) -> int | None:
     migrate(connection, path)
     row: Any = connection.execute(
-        "SELECT CAST(meta.value AS INTEGER) + frame.time_ns, session.row_interval_ns "
+        "SELECT CAST(meta.value AS INTEGER) + frame.time_ns, COALESCE(("
+        "  SELECT pace.row_interval_ns FROM pace JOIN frame AS begun USING (time_ns) "
+        "  WHERE begun.session = frame.session AND pace.time_ns <= frame.time_ns ORDER BY pace.time_ns DESC LIMIT 1"
+        "), session.row_interval_ns) "
         "FROM frame JOIN session ON session.id = frame.session JOIN meta ON meta.key = 'day_start_ns' "
         "ORDER BY frame.time_ns DESC LIMIT 1"
     ).fetchone()

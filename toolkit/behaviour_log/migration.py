@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.behaviour_log.schema import APPLICATION_ID, SCHEMA_VERSION, UNOBSERVED
+from toolkit.behaviour_log.schema import APPLICATION_ID, PACE, SCHEMA_VERSION, UNOBSERVED
 from toolkit.errors import LogError
 
 
@@ -21,7 +21,13 @@ def _admit_reasons(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE unobserved_before")
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _admit_reasons}
+def _admit_pace(connection: sqlite3.Connection) -> None:
+    """Version 3 has a reason more, and rows whose interval changes within a session."""
+    _admit_reasons(connection)
+    connection.execute(PACE)
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _admit_reasons, 2: _admit_pace}
 """Step from the version that is the key to the next one, run inside a transaction. Version 1 is the first."""
 
 

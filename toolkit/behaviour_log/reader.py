@@ -56,8 +56,8 @@ class BehaviourLog:
     time_ns: NDArray[np.int64]
     """(N,) int64 capture times, UTC ns, increasing."""
     duration_ns: NDArray[np.int64]
-    """(N,) int64 time that each row stands for: up to the next row or unobserved interval, or its session's row
-    interval where nothing follows. Together with `unobserved` it covers the log's time exactly once."""
+    """(N,) int64 time that each row stands for: up to the next row or unobserved interval, or the interval that it was
+    written with where nothing follows. Together with `unobserved` it covers the log's time exactly once."""
     source_index: NDArray[np.int64]
     """(N,) int64 number of the frame in its source; starts again with every session."""
     label: NDArray[np.int16]
@@ -212,7 +212,7 @@ def _day(database: sqlite3.Connection) -> _Day:
         ethogram=ethogram,
         time_ns=numbers[:, 0] + int(meta["day_start_ns"]),
         source_index=numbers[:, 2] + first_index[session],
-        row_interval_ns=interval_ns[session],
+        row_interval_ns=_paced(numbers[:, 0], session, interval_ns[session], database),
         label=numbers[:, 3].astype(np.int16),
         probabilities=probabilities,
         quality=numbers[:, 4].astype(np.uint8),
@@ -228,6 +228,23 @@ def _day(database: sqlite3.Connection) -> _Day:
         ],
         sessions=sessions,
     )
+
+
+def _paced(
+    time_ns: NDArray[np.int64],
+    session: NDArray[np.int64],
+    interval_ns: NDArray[np.int64],
+    database: sqlite3.Connection,
+) -> NDArray[np.int64]:
+    """Return what each row stands for: its session's interval, or what `pace` says."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'pace'").fetchone():
+        return interval_ns
+    paces = database.execute("SELECT time_ns, row_interval_ns FROM pace ORDER BY time_ns").fetchall()
+    begins = [*np.searchsorted(time_ns, [pace[0] for pace in paces]).tolist(), len(time_ns)]
+    for (_, paced_ns), begin, end in zip(paces, begins[:-1], begins[1:], strict=True):
+        same_session = session[begin:end] == session[begin]
+        interval_ns[begin:end][same_session] = paced_ns
+    return interval_ns
 
 
 def _read_sessions(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from enum import Enum, IntFlag
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Written to ``PRAGMA user_version``."""
 
 APPLICATION_ID = 0x6D6C6F67
@@ -26,6 +26,7 @@ class Reason(str, Enum):
     CAMERA_LOST = "camera-lost"
     DAEMON_DOWN = "daemon-down"
     OVERLOAD = "overload"
+    ENGINE_FAILED = "engine-failed"
     FROZEN = "frozen"
     DARK = "dark"
     SATURATED = "saturated"
@@ -54,6 +55,14 @@ CREATE TABLE unobserved (
     reason TEXT NOT NULL CHECK (reason IN ({", ".join(f"'{reason.value}'" for reason in Reason)}))
 )"""
 
+PACE = """\
+CREATE TABLE pace (
+    -- Changes of the time that a row stands for, as when overload makes a daemon classify fewer frames: the row of this
+    -- time and those after it. A session begins with its own row_interval_ns.
+    time_ns INTEGER PRIMARY KEY,    -- a row's: ns since the file's UTC midnight
+    row_interval_ns INTEGER NOT NULL
+)"""
+
 SCHEMA = f"""
 CREATE TABLE meta (
     -- cage, day (YYYY-MM-DD, UTC), day_start_ns (its midnight, UTC ns since 1970),
@@ -63,7 +72,7 @@ CREATE TABLE meta (
 ) WITHOUT ROWID;
 
 CREATE TABLE session (
-    -- One row per start of the daemon that wrote to this file: the provenance of its rows.
+    -- One row per start of the daemon that wrote to this file, and per change of its engines: the provenance of rows.
     id INTEGER PRIMARY KEY,         -- counts from 0 in each file
     uuid TEXT NOT NULL,             -- the same in every file that this start of the daemon wrote
     boot_id TEXT NOT NULL,          -- the boot whose monotonic clock dates the rows
@@ -75,7 +84,7 @@ CREATE TABLE session (
     config_sha256 TEXT NOT NULL,
     config TEXT NOT NULL,           -- JSON: the configuration as it was used, never a secret
     utc_offset_ns INTEGER NOT NULL, -- UTC ns = monotonic ns + utc_offset_ns, for every row of the session
-    row_interval_ns INTEGER NOT NULL, -- time that one row stands for
+    row_interval_ns INTEGER NOT NULL, -- time that one row stands for, where pace does not say otherwise
     first_index INTEGER,            -- source index of the session's first row in this file
     start_ns INTEGER NOT NULL,      -- UTC ns
     stop_ns INTEGER,                -- UTC ns; NULL while it runs and after a kill or power loss
@@ -105,6 +114,8 @@ CREATE TABLE bout (
 );
 
 {UNOBSERVED};
+
+{PACE};
 
 CREATE TABLE clock (
     -- What the system's clocks said: at the start, then every minute.

@@ -29,7 +29,7 @@ class Session:
     """UTC ns = monotonic ns + this, for every row of the session: rows keep the camera's order whatever the system
     clock does, and the clock table says by how much it moved."""
     row_interval_ns: int
-    """Time that one row stands for: the stride times the frame interval."""
+    """Time that one row stands for, unless it is written with another: the stride times the frame interval."""
     start_ns: int
     """UTC ns."""
 

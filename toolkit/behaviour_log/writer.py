@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import uuid
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ from typing_extensions import Self
 
 from toolkit.behaviour_log.coverage import Coverage, Interval
 from toolkit.behaviour_log.day_file import DayFile, FrameRow, accounted_until, day_of, day_path, log_errors
-from toolkit.behaviour_log.schema import Quality, Reason
+from toolkit.behaviour_log.schema import NS_PER_DAY, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
 from toolkit.bouts import NO_LABEL, Bout, DecidedBouts, DecisionFilter
 from toolkit.errors import LogError
@@ -44,6 +45,10 @@ class Account:
     commits: int = 0
 
 
+def _raw_labels(_interval_ns: int) -> None:
+    return None
+
+
 class LogWriter:
     """Writes one session into a cage's log; a context manager.
 
@@ -58,7 +63,8 @@ class LogWriter:
     session
         Provenance, and the offset from monotonic time to UTC.
     decide
-        Decides what bouts are made of, for rows `Session.row_interval_ns` apart; None: raw labels. Rows keep theirs.
+        Returns, for rows so many ns apart, what decides the labels that bouts are made of; None: raw labels. Rows keep
+        theirs. Where the interval changes, what waits is decided, and the next row keeps the last one's label.
 
     Raises
     ------
@@ -67,7 +73,9 @@ class LogWriter:
         more than `MOST_BACKWARD_S` behind the log's end. Later: if a commit fails. What was committed is safe.
     """
 
-    def __init__(self, folder: Path, cage: str, session: Session, decide: DecisionFilter | None = None) -> None:
+    def __init__(
+        self, folder: Path, cage: str, session: Session, decide: Callable[[int], DecisionFilter | None] = _raw_labels
+    ) -> None:
         self._folder = folder
         self._cage = cage
         self._session = session
@@ -76,8 +84,14 @@ class LogWriter:
         self._intervals: dict[int, Interval] = {}
         self._bouts: list[tuple[Bout, bool, bool]] = []
         self._clocks: list[ClockReading] = []
+        self._paces: list[tuple[int, int]] = []
+        # What the newest row stands for, by the file.
+        self._interval_ns = session.row_interval_ns
         self._newest: Interval | None = None
-        self._builder = DecidedBouts(decide, session.row_interval_ns)
+        # Gaps are the account's to tell (`_record`): how far apart rows are may change.
+        self._filter = decide
+        self._filter_interval_ns = session.row_interval_ns
+        self._builder = DecidedBouts(decide(session.row_interval_ns), NS_PER_DAY)
         # First row after midnight of a bout that began the day before.
         self._continued_ns: int | None = None
         self.account = Account()
@@ -130,6 +144,7 @@ class LogWriter:
         quality: Quality,
         *,
         hole: Reason = Reason.CAMERA_LOST,
+        interval_ns: int | None = None,
     ) -> bool:
         """Add a classified frame.
 
@@ -145,6 +160,8 @@ class LogWriter:
             Position in the ethogram, or None.
         hole
             Why there is a hole before this row, should there be one that `unobserved` did not explain.
+        interval_ns
+            Time that the row stands for: the next one is expected then. Default: the session's.
 
         Returns
         -------
@@ -156,10 +173,17 @@ class LogWriter:
             self.account.refused += 1
             return False
         self._begin(time_ns)
-        self._record(self._coverage.observe(time_ns, self._session.row_interval_ns, hole))
+        interval_ns = interval_ns or self._session.row_interval_ns
+        self._record(self._coverage.observe(time_ns, interval_ns, hole))
         label_or_none = NO_LABEL if label is None else label
         if time_ns >= self._day.stop_ns:
             self._roll_over(time_ns, continues=self._builder.continues_with(label_or_none))
+        if interval_ns != self._interval_ns:
+            self._paces.append((time_ns, interval_ns))
+            self._interval_ns = interval_ns
+        if interval_ns != self._filter_interval_ns:
+            self._filter_interval_ns = interval_ns
+            self._add_bouts(self._builder.decide_with(self._filter(interval_ns)))
         self._add_bouts(self._builder.push(time_ns, label_or_none, probabilities))
         steps = np.rint(probabilities * 255).astype(np.uint8).tobytes()
         self._rows.append(self._day.row(time_ns, source_index, steps, label, int(quality)))
@@ -176,6 +200,28 @@ class LogWriter:
         self._begin(start_ns + offset_ns)
         self._record(self._coverage.miss(start_ns + offset_ns, stop_ns + offset_ns, reason))
 
+    def change_engines(self, engines: Mapping[str, str], reason: str) -> None:
+        """Close the session and begin another, whose rows are by other engines; the account of time goes on.
+
+        Parameters
+        ----------
+        engines
+            As `Session.engines`.
+        reason
+            Why the session before ended.
+
+        Raises
+        ------
+        LogError
+            If it cannot be written.
+        """
+        self.flush()
+        until_ns = self._coverage.until_ns
+        start_ns = self._session.start_ns if until_ns is None else until_ns
+        self._session = replace(self._session, uuid=str(uuid.uuid4()), engines=engines, start_ns=start_ns)
+        self._interval_ns = self._session.row_interval_ns
+        self._day.begin_session(self._session, reason)
+
     def clock(self, reading: ClockReading) -> None:
         """Record what the system's clocks say."""
         self._clocks.append(reading)
@@ -191,12 +237,13 @@ class LogWriter:
         if not (self._rows or self._intervals or self._bouts or self._clocks):
             return
         # The bout that goes on is stored as it is now, and stored again when it is longer.
-        self._add_bouts(self._builder.so_far(), ended=False)
-        self._day.commit(self._rows, self._intervals.values(), self._bouts, self._clocks)
+        self._add_bouts(_stopped(self._builder.so_far(), self._coverage.until_ns), ended=False)
+        self._day.commit(self._rows, self._intervals.values(), self._bouts, self._clocks, self._paces)
         self._rows.clear()
         self._intervals.clear()
         self._bouts.clear()
         self._clocks.clear()
+        self._paces.clear()
         self.account.commits += 1
 
     def close(self, reason: str) -> None:
@@ -237,13 +284,11 @@ class LogWriter:
         self._day = self._open_day(time_ns)
 
     def _open_day(self, time_ns: int) -> DayFile:
+        self._interval_ns = self._session.row_interval_ns
         return DayFile(day_path(self._folder, self._cage, time_ns), self._cage, time_ns, self._session)
 
     def _end_bout(self, stop_ns: int | None, *, continues: bool = False) -> None:
-        bouts = self._builder.end(continues=continues)
-        if bouts and stop_ns is not None:
-            bouts[-1] = replace(bouts[-1], stop_ns=stop_ns)
-        self._add_bouts(bouts, continues=continues)
+        self._add_bouts(_stopped(self._builder.end(continues=continues), stop_ns), continues=continues)
 
     def _add_bouts(self, bouts: list[Bout], *, continues: bool = False, ended: bool = True) -> None:
         for bout in bouts:
@@ -252,6 +297,11 @@ class LogWriter:
             self._bouts.append((dated, continued, continues))
             if ended:
                 self.ended_bouts.append(dated)
+
+
+def _stopped(bouts: list[Bout], stop_ns: int | None) -> list[Bout]:
+    """Return the bouts with the last one stopped at `stop_ns`."""
+    return [*bouts[:-1], replace(bouts[-1], stop_ns=stop_ns)] if bouts and stop_ns is not None else bouts
 
 
 def _take_lock(folder: Path) -> int:

@@ -98,6 +98,14 @@ class Decider:
         self._last_ns = None
         return decided
 
+    def decide_with(self, decide: DecisionFilter | None) -> list[Decided]:
+        """Return the frames that remain, and go on with another filter; see `DecidedBouts.decide_with`."""
+        decided = [] if self._filter is None else self._settle(self._filter.end())
+        self._filter = decide
+        if decide is not None and self._in_force >= 0:
+            decide.begin_with(self._in_force)
+        return decided
+
     def undecided(self) -> list[Decided]:
         """Return the frames that wait, as if the label in force went on; at a segment's start the oldest's raw one."""
         if not self._waiting:
@@ -165,6 +173,14 @@ class DecidedBouts:
             The stream is only cut, between two files say: with a filter, the next frame keeps the last one's label.
         """
         return self._add(self._decider.end(continues=continues)) + self._builder.end()
+
+    def decide_with(self, decide: DecisionFilter | None) -> list[Bout]:
+        """Go on with another filter, as where the interval of frames changes, and return the bouts that are final.
+
+        What waits is decided with what there is. The bout goes on: the next frame, if it has a label, keeps the last
+        one's.
+        """
+        return self._add(self._decider.decide_with(decide))
 
     def so_far(self) -> list[Bout]:
         """Return the bout that goes on, as long as it is now; changes nothing.
