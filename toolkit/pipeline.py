@@ -30,6 +30,8 @@ class CentreLogits:
     """(S, K) float32, streams in the bundle's order."""
     padded: bool
     """Whether the clip repeats frames at an end of its segment."""
+    stride: int
+    """Frames, at the network's rate, from this one to the next centre of its segment."""
 
 
 class Pipeline:
@@ -44,7 +46,8 @@ class Pipeline:
     source_fps
         The source's nominal frame rate, already accepted by `WorkingGeometry.check_source`.
     stride
-        Classify every `stride`-th frame (at the network's frame rate).
+        Classify every `stride`-th frame (at the network's frame rate). It may be set anew at any time; the next
+        centre then is as far away as it was before.
 
     Raises
     ------
@@ -68,10 +71,12 @@ class Pipeline:
         self._fps = manifest.geometry.fps
         self._clip = manifest.clip
         self._networks = networks
-        self._stride = stride
+        self.stride = stride
         self._gate = FrameRateGate(self._fps, source_fps)
         # (index, time) of the frames that have not been centres yet, oldest first.
         self._waiting: deque[tuple[int, int]] = deque()
+        # How many of them come before the next centre.
+        self._to_pass = 0
         self._segment_frames = 0
         self._previous_ns = 0
 
@@ -93,7 +98,7 @@ class Pipeline:
         self._segment_frames += 1
         centre = self._segment_frames - 1 - self._clip.after
         if centre >= 0:
-            results += self._centre(centre, padded=centre < self._clip.before)
+            results += self._centre(padded=centre < self._clip.before)
         return results
 
     def end_segment(self) -> list[CentreLogits]:
@@ -103,13 +108,33 @@ class Pipeline:
             self._networks.repeat()
             centre = self._segment_frames - 1 - self._clip.after + repeats
             if centre >= 0:
-                results += self._centre(centre, padded=True)
-        self._segment_frames = 0
-        self._gate.restart()
+                results += self._centre(padded=True)
+        self._restart()
         return results
 
-    def _centre(self, position: int, *, padded: bool) -> list[CentreLogits]:
-        index, capture_time_ns = self._waiting.popleft()
-        if position % self._stride:
+    def abandon_segment(self) -> int | None:
+        """Forget the centres that still wait, because the networks failed; then start afresh.
+
+        Returns
+        -------
+        int or None
+            `Frame.capture_time_ns` of the oldest frame that no result will stand for; None if there is none.
+        """
+        lost = list(self._waiting)[self._to_pass :]
+        self._waiting.clear()
+        self._restart()
+        return lost[0][1] if lost else None
+
+    def _restart(self) -> None:
+        self._segment_frames = self._to_pass = 0
+        self._gate.restart()
+
+    def _centre(self, *, padded: bool) -> list[CentreLogits]:
+        if self._to_pass:
+            self._to_pass -= 1
+            self._waiting.popleft()
             return []
-        return [CentreLogits(index, capture_time_ns, self._networks.infer(), padded)]
+        logits = self._networks.infer()
+        index, capture_time_ns = self._waiting.popleft()
+        self._to_pass = self.stride - 1
+        return [CentreLogits(index, capture_time_ns, logits, padded, self.stride)]

@@ -78,7 +78,8 @@ class World:
 
     def stop(self, away_ms: int) -> None:
         """Go on to the next start, by the system's clock."""
-        self._monotonic_ns += max(0, away_ms) * MS
+        # A moment passes at least: it tells which session was first, whatever their dates say.
+        self._monotonic_ns += max(0, away_ms) * MS + 1
         self._offset_ns += min(0, away_ms) * MS
 
     def read_clock(self) -> ClockReading:
@@ -115,6 +116,8 @@ class World:
 @example([([("frozen", 11)], "end", 0)])
 @example([([("sound", 20), ("stall", -200), ("dark", 9), ("sound", 20)], "end", 0)])
 @example([([("step", -300_000)], "end", -300_000), ([("sound", 3)], "end", 0)])
+# A session of no frames at midnight, and one that is dated before it.
+@example([([], "end", 2000), ([], "end", -1), ([("sound", 1)], "end", 0)])
 def test_every_moment_counts_once_and_no_frame_twice(script: list[tuple[list[Event], str, int]]) -> None:
     world = World()
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
@@ -148,7 +151,8 @@ def rows_are_what_was_delivered(log: BehaviourLog, rows: list[Row], delivered: l
     assert [row.utc_ns for row in rows] == sorted({row.utc_ns for row in rows})
     logged = {(row.session, row.index): row.monotonic_ns for row in rows}
     assert len(logged) == len(rows)
-    for session, frames in zip(log.provenance, delivered, strict=True):
+    sessions = sorted(log.provenance, key=lambda session: session.start_ns - session.utc_offset_ns)
+    for session, frames in zip(sessions, delivered, strict=True):
         times_ns = [session.start_ns - session.utc_offset_ns - 1, *(frame.monotonic_ns for frame in frames)]
         is_forward = all(before < after for before, after in itertools.pairwise(times_ns))
         for index, frame in enumerate(frames):

@@ -76,7 +76,7 @@ qqq = 1
         f"{path}:8: log.folder: is missing",
         f"{path}:9: log.flush_s: Input should be a valid number",
         f"{path}:10: engin: unknown table; did you mean engine?",
-        f"{path}:13: engine.qqq: unknown key; known: kind, stale, threads, flow, flow_threads",
+        f"{path}:13: engine.qqq: unknown key; known: kind, stale, on_failure, threads, flow, flow_threads",
     }
     for start in expected:
         assert sum(line.startswith(f"  - {start}") for line in lines) == 1, (start, lines)

@@ -18,8 +18,8 @@ from toolkit.cage.clock import read_clock
 from toolkit.cage.daemon import run, session_of
 from toolkit.cage.health import STATUS, Health
 from toolkit.cage.service import Service
-from toolkit.engine.host import HostNetworks
 from toolkit.errors import LogError, VideoError
+from toolkit.view import View, ViewMonitor
 
 
 def test_each_change_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -42,6 +42,7 @@ def test_each_change_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixtur
             service.tell()
         assert caplog.messages == [
             "cage=a1 event=overloaded dropped=7",
+            "cage=a1 event=overload-over dropped=9",
             "cage=a1 event=camera-silent seconds=21",
             "cage=a1 event=camera-back",
             "cage=a1 event=clock-stepped seconds=3600 synchronised=True",
@@ -79,10 +80,10 @@ def test_what_is_amiss_with_a_camera_is_told(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_fault_of_the_program_is_no_running_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(self: HostNetworks) -> NDArray[Any]:
+    def fail(self: ViewMonitor, image: NDArray[Any], time_ns: int) -> View:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(HostNetworks, "infer", fail)
+    monkeypatch.setattr(ViewMonitor, "judge", fail)
     with pytest.raises(RuntimeError):
         run(config(tmp_path), stop=threading.Event(), parts=parts(ScriptedCamera([(30, 0.0)])))
     assert (status(tmp_path)["state"], status(tmp_path)["error"]) == ("failed", "a bug")

@@ -71,8 +71,8 @@ class CameraTable(BaseModel):
     """Of a video file: "real-time" delivers like a camera, "fast" as fast as frames are processed, dropping none."""
     loop: bool = False
     """Start a video file again at its end, for ever."""
-    queue_frames: int = Field(default=64, ge=1, le=4096)
-    """Frames that wait to be processed at most; also the least length of a burst when the daemon cannot keep up."""
+    queue_frames: int = Field(default=64, ge=17, le=4096)
+    """Frames that wait at most, a clip's 16 and one more at least; also the least burst of a daemon that drops some."""
     stall_s: float = Field(default=20.0, gt=0, le=600)
     """Seconds without a frame after which a camera is closed and opened again. A video file never is."""
     retry_s: float = Field(default=1.0, gt=0, le=600)

@@ -41,6 +41,10 @@ class CageTable(BaseModel):
     """Folder of the model bundle that `toolkit export` wrote."""
     stride: int = Field(default=1, ge=1, le=300)
     """Classify every n-th frame, at the networks' frame rate."""
+    max_stride: int = Field(default=8, ge=1, le=300)
+    """Largest stride that an overloaded daemon may go to before it drops frames; 8 at 30 frames per second: 0.27 s."""
+    min_coverage: float = Field(default=0.9, ge=0, le=1)
+    """Share of the time that must be observed: `toolkit cage check` refuses a machine too slow for it; 0: none is."""
     min_confidence: float = Field(default=0.0, ge=0, le=1)
     """Rows whose most probable behaviour is less probable than this are uncertain and have no label; 0: off."""
 
@@ -65,6 +69,8 @@ class EngineTable(BaseModel):
     """Engine: "auto" takes "tensorrt" where it can run, else the faster of "openvino" and "onnxruntime" here."""
     stale: Literal["rebuild", "refuse"] = "rebuild"
     """What is done at the start about an engine that is missing, or not of this bundle, version and device."""
+    on_failure: Literal["fall-back", "stop"] = "fall-back"
+    """After a second failure in ten minutes: "fall-back" to the next engine that runs here, or "stop" with an error."""
     threads: int = Field(default=0, ge=0, le=256)
     """Threads of an inference on the CPU; 0: one per physical core."""
     flow: FlowChoice = "auto"

@@ -1,8 +1,10 @@
 """One cage's daemon: camera -> flow -> clips -> networks -> fusion -> behaviour log, until it is told to stop.
 
 The capture thread never waits (see `toolkit.cage.capture`); everything else happens in one thread (see
-`toolkit.cage.watch`). When flow or networks are slower than the camera, the daemon logs bursts of consecutive frames
-at least a queue long, and the time between them as unobserved because of overload. No flow and no clip crosses a gap.
+`toolkit.cage.watch`). When the networks are slower than the camera, fewer frames are classified (`toolkit.cage.pace`).
+When flow is, the daemon logs bursts of consecutive frames at least a queue long, and the time between them as
+unobserved because of overload. No flow and no clip crosses a gap. Engines that fail are opened again, or replaced
+(`toolkit.cage.engines`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -29,9 +32,12 @@ from toolkit.cage.cameras import open_camera
 from toolkit.cage.capture import CaptureThread
 from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig
+from toolkit.cage.engines import BundleNetworks, Engines
 from toolkit.cage.health import Health
+from toolkit.cage.pace import Pace, demand_of
 from toolkit.cage.recovery import Recovery
 from toolkit.cage.service import Service
+from toolkit.cage.stages import Stages
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
 from toolkit.errors import EngineError, ToolkitError
@@ -65,8 +71,6 @@ def open_parts(
     BundleError, EngineError, EngineMismatch, CameraError, VideoError, MissingDependency
         If one of them cannot be had.
     """
-    from toolkit.engine.current import ensure_current
-    from toolkit.engine.networks import open_networks
 
     def tell(progress: BuildProgress) -> None:
         if stop.is_set():
@@ -76,20 +80,10 @@ def open_parts(
 
     bundle = load_bundle(config.cage.bundle)
     camera = open_camera(config.camera)
-    ensure_current(bundle, engine=config.engine.kind, stale=config.engine.stale, on_progress=tell, warn=warn)
     if config.engine.flow_threads:
         cv2.setNumThreads(config.engine.flow_threads)
-    return Parts(
-        bundle=bundle,
-        camera=camera,
-        networks=open_networks(
-            bundle,
-            engine=config.engine.kind,
-            threads=config.engine.threads,
-            flow=config.engine.flow,
-            warn=warn,
-        ),
-    )
+    source = BundleNetworks(bundle, config.engine, tell, warn)
+    return Parts(bundle=bundle, camera=camera, networks=source.open(), source=source)
 
 
 def run(
@@ -117,8 +111,8 @@ def run(
     ------
     ToolkitError
         If a part cannot be opened, the source or the decision filter does not fit the bundle, a camera that does not
-        recover or an engine fails, or the log cannot be written. What was seen until then is in the log, but in the
-        last case.
+        recover fails, or engines do and none can take over, or the log cannot be written. What was seen until then is
+        in the log, but in the last case.
     """
 
     def building(progress: BuildProgress) -> None:
@@ -133,19 +127,20 @@ def run(
         manifest, info = parts.bundle.manifest, parts.camera.info
         service.opened(info)
         manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
-        networks = stack.enter_context(parts.networks)
-        pipeline = Pipeline(manifest, networks, source_fps=info.fps, stride=config.cage.stride)
+        stages, pace = Stages(), Pace(demand_of(config, manifest, info))
+        engines = Engines(parts.networks, parts.source, config.engine.on_failure, stages, service.warn)
+        stack.enter_context(engines)
+        pipeline = Pipeline(manifest, engines, source_fps=info.fps, stride=config.cage.stride)
         clock = read_clock() if info.begin_utc_ns is None else ClockReading(0, info.begin_utc_ns, None)
-        engines = networks.engines
-        session = session_of(config, parts.bundle, engines, clock)
+        session = session_of(config, parts.bundle, engines.engines, clock)
         if info.begin_utc_ns is not None:
             session = _after_the_log(config, session)
-        health.bundle_sha256, health.engines = parts.bundle.sha256, engines
-        health.behaviours = manifest.ethogram.names
-        decide = decision_filter(config.decision, manifest.decision, manifest.ethogram.names, session.row_interval_ns)
+        health.bundle_sha256, health.engines = parts.bundle.sha256, engines.engines
+        health.behaviours, health.min_coverage = manifest.ethogram.names, config.cage.min_coverage
+        decide = partial(decision_filter, config.decision, manifest.decision, manifest.ethogram.names)
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session, decide))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
-        watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
+        watch = Watch(config, parts, pipeline, engines, stages, pace, log, capture, health, service, on_progress)
         watch.clock(clock)
         try:
             watch.run(stop)

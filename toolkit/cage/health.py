@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.bouts import Bout
+from toolkit.cage.engines import EngineState
 from toolkit.cage.recovery import SourceState
 from toolkit.files import atomic_write
 from toolkit.frames import NS_PER_S
@@ -91,10 +92,25 @@ class Health:
     unobserved_s: dict[str, float] = field(default_factory=dict)
     queue_depth: int = 0
     overloaded: bool = False
+    """Whether frames are being dropped, or were within the last minute, or the stride is larger than configured."""
+    overload_share: float = 0.0
+    """Share of the last minute that overload left unobserved."""
+    min_coverage: float = 0.0
+    """As configured: more unobserved than the rest of it is not well."""
+    stride: int = 1
+    """Every n-th frame is classified now."""
+    windows_skipped: int = 0
+    """Windows that the configured stride would have classified, and a larger one did not."""
     silent_s: float = 0.0
     """Seconds since the newest frame, live cameras only."""
     source: SourceState = field(default_factory=SourceState)
     """Restarts of the camera, and what is wrong with it."""
+    engine: EngineState = field(default_factory=EngineState)
+    """Failures of the engines, and whether others took over."""
+    stages: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    """How often and how many seconds each stage has worked; see `toolkit.cage.stages`."""
+    unobserved_now: str | None = None
+    """Why what happens now is not observed; None where it is."""
     busy_s: float = 0.0
     """Seconds spent on flow, networks and rows."""
     behaviour: str | None = None
@@ -119,13 +135,17 @@ class Health:
 
     def status(self, folder: Path) -> dict[str, Any]:
         """Return the status as JSON values; `folder` is the one whose disk the log fills."""
-        apart = ("latency", "engines", "source", "behaviours", "bouts", "beat_ns")
+        apart = ("latency", "engines", "source", "engine", "stages", "behaviours", "bouts", "beat_ns")
         values = {name: value for name, value in vars(self).items() if name not in apart}
         return values | {
             "engines": dict(self.engines),
             "source_restarts": self.source.restarts,
             "source_fault": self.source.fault,
             "source_given_up": self.source.given_up,
+            "engine_failures": self.engine.failures,
+            "engine_fault": self.engine.fault,
+            "engine_fallen_back": self.engine.fallen_back,
+            "stages": {name: {"count": count, "seconds": spent} for name, (count, spent) in self.stages.items()},
             "latency_p50_s": self.latency.percentile_s(50),
             "latency_p99_s": self.latency.percentile_s(99),
             "latency_sum_s": self.latency.sum_s,
@@ -178,7 +198,12 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if status["silent_s"] > SILENT_S:
         fault = f": {status['source_fault']}" if status["source_fault"] else ""
         return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
-    return []
+    reasons = []
+    if status["engine_fallen_back"]:
+        reasons.append(f"degraded: other engines took over after {status['engine_fault']}")
+    if status["overload_share"] > 1 - status["min_coverage"]:
+        reasons.append(f"overloaded: {status['overload_share']:.0%} of the last minute was not observed")
+    return reasons
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -42,6 +42,10 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     yield one("frames_captured_total", "counter", "Frames that the camera delivered.", status["frames_captured"])
     yield one("frames_dropped_total", "counter", "Frames dropped because of overload.", status["frames_dropped"])
     yield one("frames_processed_total", "counter", "Frames through flow and clips.", status["frames_processed"])
+    yield one("windows_skipped_total", "counter", "Windows that overload left out.", status["windows_skipped"])
+    yield one("stride", "gauge", "Every n-th frame is classified now.", status["stride"])
+    yield one("engine_failures_total", "counter", "Times the engines failed.", status["engine_failures"])
+    yield one("engine_fallen_back", "gauge", "1 where other engines took over.", int(status["engine_fallen_back"]))
     yield one("source_restarts_total", "counter", "Times the camera was opened again.", status["source_restarts"])
     yield one("rows_total", "counter", "Rows in the log.", status["rows"])
     yield one("rows_refused_total", "counter", "Rows whose time was accounted for already.", status["rows_refused"])
@@ -50,8 +54,9 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     yield (
         "stage_seconds",
         "summary",
-        "Work on frames (process), and the way from frame to row (frame_to_row).",
+        "Work by stage, all of it on frames (process), and the way from frame to row (frame_to_row).",
         [
+            *_stages(status["stages"]),
             ("_sum", {"stage": "process"}, status["busy_s"]),
             ("_count", {"stage": "process"}, status["frames_processed"]),
             ("", {"stage": "frame_to_row", "quantile": "0.5"}, status["latency_p50_s"]),
@@ -61,7 +66,7 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
         ],
     )
     yield one("queue_depth", "gauge", "Frames that wait to be processed.", status["queue_depth"])
-    yield one("overloaded", "gauge", "1 while frames are being dropped.", int(status["overloaded"]))
+    yield one("overloaded", "gauge", "1 while frames are dropped or windows left out.", int(status["overloaded"]))
     yield one("silent_seconds", "gauge", "Time since the camera's newest frame.", status["silent_s"])
     yield one("storage_free_bytes", "gauge", "Free space of the log's disk.", status["storage_free_bytes"])
     temperatures: list[Sample] = [("", {"zone": zone}, degrees) for zone, degrees in temperatures_c.items()]
@@ -73,6 +78,12 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     info = {"bundle": status["bundle_sha256"], "state": status["state"]}
     engines = {"engine": " ".join(f"{stream}={engine}" for stream, engine in sorted(status["engines"].items()))}
     yield "info", "gauge", "What runs; always 1.", [("", info | engines, 1)]
+
+
+def _stages(stages: Mapping[str, Mapping[str, float]]) -> Iterator[Sample]:
+    for name, stage in stages.items():
+        yield "_sum", {"stage": name}, stage["seconds"]
+        yield "_count", {"stage": name}, stage["count"]
 
 
 def _family(name: str, kind: str, text: str, cage: dict[str, str], samples: Sequence[Sample]) -> Iterator[str]:

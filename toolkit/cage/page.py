@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
@@ -97,13 +97,18 @@ class HealthPage:
         status = self._health.status(self._folder)
         reasons = ailments(status, self._health.age_s)
         if path == "/healthz":
-            return (503, "text/plain", "; ".join(reasons) + "\n") if reasons else (200, "text/plain", "ok\n")
+            return (503, "text/plain", "; ".join(reasons) + "\n") if reasons else (200, "text/plain", _well(status))
         if path == "/metrics":
             return 200, CONTENT_TYPE, metrics(status, well=not reasons, temperatures_c=temperatures_c())
         if path == "/state":
             state = {"well": not reasons, "reasons": reasons, **status, "last_bouts": self._health.newest_bouts()}
             return 200, "application/json", json.dumps(state, indent=2) + "\n"
         return 404, "text/plain", "known: /healthz /metrics /state\n"
+
+
+def _well(status: Mapping[str, Any]) -> str:
+    reason = status["unobserved_now"]
+    return f"ok, but nothing is observed now: {reason}\n" if reason else "ok\n"
 
 
 def open_page(table: HealthTable, health: Health, folder: Path) -> HealthPage | None:

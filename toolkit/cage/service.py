@@ -17,9 +17,10 @@ from toolkit.cage.config import CageConfig
 from toolkit.cage.health import SILENT_S, Health
 from toolkit.cage.journal import EventLog
 from toolkit.cage.notify import Notifier
+from toolkit.cage.pace import Costs
 from toolkit.cage.page import open_page
 from toolkit.cage.recovery import SourceState
-from toolkit.errors import LogError
+from toolkit.errors import LogError, ToolkitError
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Service:
     def building(self, progress: BuildProgress) -> None:
         """Ask systemd to wait while engines are built."""
         self._notifier.send(EXTEND_TIMEOUT_USEC=BUILD_S * 1_000_000, STATUS=f"building engines: {progress.stage}")
+        # The engine that takes over from one that failed may have to be built, too: each step of it is progress.
+        self._notifier.ping()
 
     def progress(self, rows: int) -> None:
         """Say that a frame was processed, or silence recorded; called for every frame.
@@ -108,6 +111,20 @@ class Service:
             if self._ready:
                 self._events.info("ready", engines=", ".join(sorted(set(self._health.engines.values()))))
         self._notifier.ping()
+
+    def engine_failed(self, error: ToolkitError) -> None:
+        """Say that the networks failed."""
+        self._events.error("engine-failed", error=error)
+
+    def engine_back(self, fallen_back: bool) -> None:
+        """Say that networks run again, and by what."""
+        engines = ", ".join(sorted(set(self._health.engines.values())))
+        self._events.warning("engine-fallen-back" if fallen_back else "engine-back", engines=engines)
+
+    def paced(self, stride: int, costs: Costs) -> None:
+        """Say that another stride is gone at, and what work takes."""
+        frame_ms, window_ms = costs.frame_s * 1e3, costs.window_s * 1e3
+        self._events.warning("stride-changed", stride=stride, frame_ms=frame_ms, window_ms=window_ms)
 
     def tell(self) -> None:
         """Say what has changed since the last time; called once a second or so."""
@@ -125,6 +142,8 @@ class Service:
         self._tell_of_source(health.source)
         if health.overloaded and not self._overloaded:
             self._events.warning("overloaded", dropped=health.frames_dropped)
+        elif self._overloaded and not health.overloaded:
+            self._events.info("overload-over", dropped=health.frames_dropped)
         step_s = (health.clock_step_ns - self._clock_step_ns) / NS_PER_S
         if abs(step_s) >= CLOCK_STEP_S:
             self._events.warning("clock-stepped", seconds=step_s, synchronised=health.clock_synchronised)

@@ -42,6 +42,8 @@ class Summary:
     frames_dropped: int
     """Dropped because the daemon could not keep up."""
     frames_processed: int
+    windows_skipped: int
+    """Not classified, though the configured stride asks for them, because the daemon could not keep up."""
     rows: int
     rows_refused: int
     """Dated before the log's end, and so not written: of a recording, what was logged before."""
@@ -79,6 +81,8 @@ class Summary:
         ]
         if self.rows_refused:
             lines.append(f"{self.rows_refused} rows lie before the log's end and were not written again")
+        if self.windows_skipped:
+            lines.append(f"overload: {self.windows_skipped} windows skipped by a larger stride")
         if self.latency_p50_s is not None and self.latency_p99_s is not None:
             lines.append(
                 f"from frame to row: {self.latency_p50_s:.2f} s median, {self.latency_p99_s:.2f} s for 99 of 100 rows"

@@ -15,11 +15,14 @@ from toolkit.cage.cameras import Camera
 from toolkit.cage.capture import CaptureThread, Delivery
 from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
+from toolkit.cage.engines import Engines, NetworkSource
 from toolkit.cage.health import Health
+from toolkit.cage.pace import Pace
 from toolkit.cage.service import Service
+from toolkit.cage.stages import COMMIT, ROW, VIEW, Stages
 from toolkit.cage.summary import Progress, Summary
 from toolkit.engine.contract import ClipNetworks
-from toolkit.errors import CameraError, LogError, ToolkitError, VideoError
+from toolkit.errors import CameraError, EngineError, FlowError, LogError, ToolkitError, VideoError
 from toolkit.frames import NS_PER_S, Frame, is_consecutive
 from toolkit.pipeline import CentreLogits, Pipeline
 from toolkit.view import ViewMonitor
@@ -34,6 +37,9 @@ CLOCK_S = 60.0
 HEALTH_S = 1.0
 STATUS_S = 10.0
 
+RECENT_S = 60.0
+"""What was lost to overload within so long makes a daemon overloaded."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -43,6 +49,8 @@ class Parts:
     camera: Camera
     networks: ClipNetworks
     """Not entered yet."""
+    source: NetworkSource | None = None
+    """Of other networks, should these fail; None: a failure is the end."""
 
 
 class Watch:
@@ -53,6 +61,9 @@ class Watch:
         config: CageConfig,
         parts: Parts,
         pipeline: Pipeline,
+        engines: Engines,
+        stages: Stages,
+        pace: Pace,
         log: LogWriter,
         capture: CaptureThread,
         health: Health,
@@ -63,6 +74,9 @@ class Watch:
         self._manifest = parts.bundle.manifest
         self._info = parts.camera.info
         self._pipeline = pipeline
+        self._engines = engines
+        self._stages = stages
+        self._pace = pace
         self._log = log
         self._capture = capture
         self._health = health
@@ -78,6 +92,14 @@ class Watch:
         self._frame_ns: int | None = None
         self._heard_ns = self._started_ns
         self._busy_ns = 0
+        # Frames that the configured stride would have classified and a larger one did not, times that stride.
+        self._passed_over = 0
+        # What the networks could not do, to be mended once the frame is booked.
+        self._fault: ToolkitError | None = None
+        # Why frames are being dropped.
+        self._drop_reason = Reason.OVERLOAD
+        # (monotonic ns, seconds lost to overload by then), oldest first: of the last `RECENT_S`.
+        self._recent: deque[tuple[int, float]] = deque()
         self._processed = 0
         self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress"), self._started_ns)
 
@@ -91,11 +113,22 @@ class Watch:
         self._service.tell()
 
     def step(self, delivery: Delivery | None) -> None:
-        """Log what a frame shows, or that none came, and keep the books."""
+        """Log what a frame shows, or that none came, and keep the books.
+
+        Raises
+        ------
+        ToolkitError
+            If the log cannot be written, or the networks failed and cannot be had again.
+        """
+        begun_ns = time.perf_counter_ns()
         progressed = self._note_silence() if delivery is None else self._observe(delivery)
         self._keep_books()
-        if progressed:
+        if self._fault is not None:
+            self._recover(self._fault)
+        elif progressed:
             self._service.progress(self._log.account.rows)
+        if delivery is not None:
+            self._keep_pace(time.perf_counter_ns() - begun_ns)
 
     def _observe(self, delivery: Delivery) -> bool:
         begun_ns = time.perf_counter_ns()
@@ -103,8 +136,10 @@ class Watch:
         fps = self._manifest.geometry.fps
         if self._frame_ns is not None and not is_consecutive(self._frame_ns, frame.capture_time_ns, fps):
             self._end_segment()
-            reason = Reason.OVERLOAD if delivery.dropped else self._info.hole
+            reason = self._drop_reason if delivery.dropped else self._info.hole
             self._log.unobserved(self._frame_ns + self._interval_ns, frame.capture_time_ns, reason)
+        if delivery.dropped:
+            self._drop_reason = Reason.OVERLOAD
         self._classify(frame)
         self._frame_ns = frame.capture_time_ns
         self._heard_ns = time.monotonic_ns()
@@ -113,15 +148,17 @@ class Watch:
         return True
 
     def _classify(self, frame: Frame) -> None:
-        view = self._view.judge(frame.image, frame.capture_time_ns)
+        with self._stages.time(VIEW):
+            view = self._view.judge(frame.image, frame.capture_time_ns)
         if view.reason is None:
-            self._hold(self._pipeline.push(frame), frame.capture_time_ns)
+            newest_ns = frame.capture_time_ns
+            self._hold(self._asked(lambda: self._pipeline.push(frame), newest_ns), newest_ns)
             self._log_held(view.sound_until_ns)
             return
         begin_ns = frame.capture_time_ns
         if view.reason is Reason.FROZEN:
             # What waits was classified before it was known: no clip with a repeated frame becomes a row.
-            self._hold(self._pipeline.end_segment(), self._frame_ns or begin_ns)
+            self._hold(self._last_centres(), self._frame_ns or begin_ns)
             self._log_held(view.sound_until_ns)
             waiting_ns = [centre.capture_time_ns for centre, _ in self._held]
             self._held.clear()
@@ -129,8 +166,8 @@ class Watch:
             begin_ns = min(begin_ns, view.sound_until_ns + self._interval_ns, *waiting_ns)
         else:
             self._end_segment()
-        self._health.behaviour = None
         self._log.unobserved(begin_ns, frame.capture_time_ns + self._interval_ns, view.reason)
+        self._see_nothing(view.reason)
 
     def _hold(self, centres: Iterable[CentreLogits], clips_end_ns: int) -> None:
         self._held.extend((centre, clips_end_ns) for centre in centres)
@@ -144,7 +181,53 @@ class Watch:
         """Log the frames that wait for successors, which will not come."""
         self._log_rows(centre for centre, _ in self._held)
         self._held.clear()
-        self._log_rows(self._pipeline.end_segment())
+        self._log_rows(self._last_centres())
+
+    def _last_centres(self) -> list[CentreLogits]:
+        return self._asked(self._pipeline.end_segment, self._frame_ns or 0)
+
+    def _asked(self, ask: Callable[[], list[CentreLogits]], newest_ns: int) -> list[CentreLogits]:
+        """Return what the pipeline answers; where its networks fail, record that its frames up to `newest_ns` are lost.
+
+        Whoever asks goes on as after a segment's end; `step` mends what has failed.
+        """
+        try:
+            return ask()
+        except (EngineError, FlowError) as error:
+            self._fault = error
+            self._service.engine_failed(error)
+            self._log_rows(centre for centre, _ in self._held)
+            self._held.clear()
+            lost_ns = self._pipeline.abandon_segment()
+            if lost_ns is not None:
+                self._log.unobserved(lost_ns, newest_ns + self._interval_ns, Reason.ENGINE_FAILED)
+            self._see_nothing(Reason.ENGINE_FAILED)
+            return []
+
+    def _recover(self, error: ToolkitError) -> None:
+        """Have the networks opened again, or others; what is captured meanwhile waits, and what is dropped is lost."""
+        self._fault = None
+        before = dict(self._engines.engines)
+        self._engines.recover(error, time.monotonic())
+        self._pace.forget()
+        if self._capture.queue.overloaded:
+            self._drop_reason = Reason.ENGINE_FAILED
+        engines = dict(self._engines.engines)
+        if engines != before:
+            self._log.change_engines(engines, f"{type(error).__name__}: {error}")
+            self._health.engines = engines
+        self._update_health(time.monotonic_ns())
+        self._service.engine_back(self._engines.state.fallen_back)
+
+    def _keep_pace(self, spent_ns: int) -> None:
+        self._pace.note(spent_ns, self._stages)
+        waiting = len(self._capture.queue) / self._config.camera.queue_frames
+        if self._info.live and self._pace.adjust(waiting, time.monotonic()):
+            self._pipeline.stride = self._pace.stride
+            self._service.paced(self._pace.stride, self._pace.costs)
+
+    def _see_nothing(self, reason: Reason) -> None:
+        self._health.behaviour, self._health.unobserved_now = None, reason.value
 
     def _log_rows(self, centres: Iterable[CentreLogits]) -> None:
         for centre in centres:
@@ -153,10 +236,24 @@ class Watch:
             quality = Quality.PADDED if centre.padded else Quality(0)
             if label is not None and probabilities[label] < self._config.cage.min_confidence:
                 label, quality = None, quality | Quality.UNCERTAIN
-            self._log.row(centre.index, centre.capture_time_ns, probabilities, label, quality, hole=self._info.hole)
+            with self._stages.time(ROW):
+                self._log.row(
+                    centre.index,
+                    centre.capture_time_ns,
+                    probabilities,
+                    label,
+                    quality,
+                    hole=self._info.hole,
+                    interval_ns=self._row_interval_ns(centre.stride),
+                )
+            self._passed_over += centre.stride - self._config.cage.stride
             self._health.behaviour = None if label is None else self._manifest.ethogram.names[label]
+            self._health.unobserved_now = None
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
+
+    def _row_interval_ns(self, stride: int) -> int:
+        return round(stride * NS_PER_S / self._manifest.geometry.fps)
 
     def _note_silence(self) -> bool:
         """Record that no frame comes; False where none has to come yet, or a recording takes its time."""
@@ -164,22 +261,23 @@ class Watch:
         if not self._info.live or now_ns - self._heard_ns <= SILENT_S * NS_PER_S:
             return False
         self._end_segment()
-        self._health.behaviour = None
         self._miss_until(now_ns, self._info.hole)
+        self._see_nothing(self._info.hole)
         return True
 
     def _miss_until(self, now_ns: int, reason: Reason) -> None:
         since_ns = self._started_ns if self._frame_ns is None else self._frame_ns + self._interval_ns
         dropped_ns = self._capture.queue.dropped_until_ns
         if dropped_ns is not None:
-            self._log.unobserved(since_ns, dropped_ns + self._interval_ns, Reason.OVERLOAD)
+            self._log.unobserved(since_ns, dropped_ns + self._interval_ns, self._drop_reason)
             since_ns = dropped_ns + self._interval_ns
         self._log.unobserved(since_ns, now_ns, reason)
 
     def _keep_books(self) -> None:
         now_ns = time.monotonic_ns()
         if self._is_due("flush", now_ns, self._config.log.flush_s):
-            self._log.flush()
+            with self._stages.time(COMMIT):
+                self._log.flush()
         # A recording's rows are dated by the recording, whatever the system's clock does.
         if self._info.begin_utc_ns is None and self._is_due("clock", now_ns, CLOCK_S):
             self.clock(read_clock())
@@ -218,6 +316,8 @@ class Watch:
                 self._end_segment()
                 if self._info.live:
                     self._miss_until(time.monotonic_ns(), Reason.CAMERA_LOST)
+            if isinstance(error, EngineError | FlowError) and self._info.live:
+                self._miss_until(time.monotonic_ns(), Reason.ENGINE_FAILED)
             if not isinstance(error, LogError):
                 self._log.close(f"{type(error).__name__}: {error}")
         self._write_status()
@@ -237,9 +337,22 @@ class Watch:
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
         health.frames_processed = self._processed
         health.source = self._capture.source
-        health.queue_depth, health.overloaded = len(queue), queue.overloaded
+        health.queue_depth = len(queue)
+        health.stride, health.windows_skipped = self._pipeline.stride, self._passed_over // self._config.cage.stride
+        health.engine = self._engines.state
+        health.stages = self._stages.seconds()
+        health.overload_share = self._overload_share(now_ns)
+        slowed = health.stride > self._config.cage.stride
+        health.overloaded = queue.overloaded or slowed or health.overload_share > 0
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
+
+    def _overload_share(self, now_ns: int) -> float:
+        """Return the share of the newest `RECENT_S` that overload left unobserved, by what is in the log."""
+        self._recent.append((now_ns, self._log.unobserved_s.get(Reason.OVERLOAD, 0.0)))
+        while now_ns - self._recent[0][0] > RECENT_S * NS_PER_S:
+            self._recent.popleft()
+        return (self._recent[-1][1] - self._recent[0][1]) / RECENT_S
 
     def _write_status(self) -> None:
         self._update_health(time.monotonic_ns())
@@ -269,6 +382,7 @@ class Watch:
             fps=self._info.fps,
             wall_s=(time.monotonic_ns() - self._started_ns) / NS_PER_S,
             busy_s=self._busy_ns / NS_PER_S,
+            windows_skipped=self._passed_over // self._config.cage.stride,
             latency_p50_s=latency.percentile_s(50),
             latency_p99_s=latency.percentile_s(99),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -117,7 +117,7 @@ def _status_table(statuses: list[CageStatus]) -> Table:
             one.cage,
             "stale" if stale else values.get("state", "unknown"),
             "-" if one.age_s is None else f"{one.age_s:.0f} s",
-            "-" if one.ailments else values.get("behaviour") or "-",
+            "-" if one.ailments else values.get("behaviour") or _unobserved(values),
             str(values.get("frames_captured", "-")),
             str(values.get("frames_dropped", "-")),
             ", ".join(f"{reason} {seconds:.0f} s" for reason, seconds in unobserved if seconds > 0) or "-",
@@ -125,6 +125,11 @@ def _status_table(statuses: list[CageStatus]) -> Table:
         )
         table.add_row(*(Text(cell) for cell in cells), style="red" if one.ailments else "")
     return table
+
+
+def _unobserved(values: dict[str, Any]) -> str:
+    reason = values.get("unobserved_now")
+    return f"({reason})" if reason else "-"
 
 
 def install(
