@@ -78,8 +78,7 @@ class World:
 
     def stop(self, away_ms: int) -> None:
         """Go on to the next start, by the system's clock."""
-        # A moment passes at least: it tells which session was first, whatever their dates say.
-        self._monotonic_ns += max(0, away_ms) * MS + 1
+        self._monotonic_ns += max(0, away_ms) * MS
         self._offset_ns += min(0, away_ms) * MS
 
     def read_clock(self) -> ClockReading:
@@ -118,11 +117,14 @@ class World:
 @example([([("step", -300_000)], "end", -300_000), ([("sound", 3)], "end", 0)])
 # A session of no frames at midnight, and one that is dated before it.
 @example([([], "end", 2000), ([], "end", -1), ([("sound", 1)], "end", 0)])
+@example([([], "end", 2000), ([("stall", -1)], "end", 0), ([("sound", 1)], "end", 0)])
 def test_every_moment_counts_once_and_no_frame_twice(script: list[tuple[list[Event], str, int]]) -> None:
     world = World()
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         patched.setattr("toolkit.cage.daemon.read_clock", world.read_clock)
         patched.setattr("toolkit.cage.watch.read_clock", world.read_clock)
+        numbers = itertools.count()
+        patched.setattr("toolkit.cage.daemon.uuid.uuid4", lambda: f"{next(numbers):036d}")
         # The clocks are read at every frame: real minutes do not pass here.
         patched.setattr("toolkit.cage.watch.CLOCK_S", 0.0)
         table = config(Path(name), view={"checks": ("dark", "frozen"), "frozen_s": 0.3})
@@ -151,7 +153,8 @@ def rows_are_what_was_delivered(log: BehaviourLog, rows: list[Row], delivered: l
     assert [row.utc_ns for row in rows] == sorted({row.utc_ns for row in rows})
     logged = {(row.session, row.index): row.monotonic_ns for row in rows}
     assert len(logged) == len(rows)
-    sessions = sorted(log.provenance, key=lambda session: session.start_ns - session.utc_offset_ns)
+    # Whatever their dates say: they were numbered.
+    sessions = sorted(log.provenance, key=lambda session: session.uuid)
     for session, frames in zip(sessions, delivered, strict=True):
         times_ns = [session.start_ns - session.utc_offset_ns - 1, *(frame.monotonic_ns for frame in frames)]
         is_forward = all(before < after for before, after in itertools.pairwise(times_ns))

@@ -159,9 +159,7 @@ class World:
 
     def parts(self) -> Parts:
         described = manifest()
-        networks = HostNetworks(
-            described, WorkingFlow(self.clock, self.flow_s), {"rgb": self.rgb, "flow": self.motion}
-        )
+        networks = HostNetworks(described, WorkingFlow(self.clock, self.flow_s), {"rgb": self.rgb, "flow": self.motion})
         return Parts(Bundle(Path("none"), described, "b" * 64), self, networks)  # type: ignore[arg-type]
 
 
@@ -193,9 +191,7 @@ def segments(frames: list[Frame]) -> list[list[Frame]]:
 def assert_no_clip_crosses_a_gap(world: World, log: BehaviourLog) -> None:
     """Assert that each row's clip held its own segment's frames and their flow, as `clip_indices` says."""
     geometry = ClipGeometry()
-    places = {
-        frame.index: (segment, place) for segment in segments(world.taken) for place, frame in enumerate(segment)
-    }
+    places = {frame.index: (segment, place) for segment in segments(world.taken) for place, frame in enumerate(segment)}
     assert len(world.rgb.seen) == len(world.motion.seen) == len(log.time_ns)
     for index, image, flow in zip(log.source_index.tolist(), world.rgb.seen, world.motion.seen, strict=True):
         segment, place = places[index]

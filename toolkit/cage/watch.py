@@ -138,7 +138,8 @@ class Watch:
             self._end_segment()
             reason = self._drop_reason if delivery.dropped else self._info.hole
             self._log.unobserved(self._frame_ns + self._interval_ns, frame.capture_time_ns, reason)
-        if delivery.dropped:
+        queue = self._capture.queue
+        if delivery.dropped or (not len(queue) and queue.dropped_until_ns is None):
             self._drop_reason = Reason.OVERLOAD
         self._classify(frame)
         self._frame_ns = frame.capture_time_ns
@@ -210,8 +211,8 @@ class Watch:
         before = dict(self._engines.engines)
         self._engines.recover(error, time.monotonic())
         self._pace.forget()
-        if self._capture.queue.overloaded:
-            self._drop_reason = Reason.ENGINE_FAILED
+        # Until the backlog of this time is worked off.
+        self._drop_reason = Reason.ENGINE_FAILED
         engines = dict(self._engines.engines)
         if engines != before:
             self._log.change_engines(engines, f"{type(error).__name__}: {error}")
