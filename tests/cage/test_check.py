@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -9,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cage.parts import ScriptedCamera, config
+from tests.cage.parts import FreeBackend, FreeFlow, ScriptedCamera, config
 from tests.conftest import WriteVideo
 from toolkit.bundle import Bundle, load_bundle
+from toolkit.cage import capacity
 from toolkit.cage.check import Finding, check
 from toolkit.cage.config import CageConfig
+from toolkit.engine.host import HostNetworks
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -34,6 +37,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "MEASURE_S", 0.1)
+
+
 @pytest.fixture
 def bundle(built: Path, tmp_path: Path) -> Bundle:
     shutil.copytree(built, tmp_path / "bundles")
@@ -48,8 +56,59 @@ def cage(tmp_path: Path, bundle: Path, video: Path, stale: str = "refuse") -> Ca
 def test_a_cage_that_can_run(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
     findings = check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5)))
     assert faults(findings) == {}
-    assert [f.subject for f in findings] == ["configuration", "bundle", "engine", "flow", "camera", "log", "disk"]
+    subjects = ["configuration", "bundle", "engine", "flow", "camera", "speed", "log", "disk"]
+    assert [f.subject for f in findings] == subjects
+    assert re.fullmatch(
+        r"[0-9.]+ ms a frame and [0-9.]+ ms a window: [0-9]+% load, .*classified.*; rows within [0-9.]+ s",
+        next(f.text for f in findings if f.subject == "speed"),
+    )
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("flow_s", "found"),
+    [
+        (0.001, None),
+        (0.060, r"bursts of 64 frames or more, and [1-5][0-9]% of the time observed.*Expected at least 90%.*cheaper"),
+    ],
+)
+def test_a_machine_that_is_too_slow(
+    tmp_path: Path,
+    bundle: Bundle,
+    write_video: WriteVideo,
+    monkeypatch: pytest.MonkeyPatch,
+    flow_s: float,
+    found: str | None,
+) -> None:
+    """60 ms or more a frame in 33 ms: at most 33 / 60 of the time. Less is asked for, and it is no fault."""
+    monkeypatch.setattr("toolkit.engine.networks.open_flow", lambda *_, **__: FreeFlow(flow_s))
+    video = write_video("mouse.mp4", 40)
+    told = faults(check(cage(tmp_path, bundle.path, video)))
+    assert (set(told), bool(found)) == (({"speed"}, True) if found else (set(), False))
+    if found:
+        assert re.search(found, told["speed"])
+        table = config(
+            tmp_path,
+            cage={"bundle": bundle.path, "min_coverage": 0.05},
+            camera={"video": video},
+            engine={"kind": "onnxruntime"},
+        )
+        assert faults(check(table)) == {}
+
+
+def test_a_camera_that_gives_no_frames_is_measured_on_noise(tmp_path: Path, bundle: Bundle) -> None:
+    table = config(tmp_path, cage={"bundle": bundle.path})
+    networks = HostNetworks(bundle.manifest, FreeFlow(), {s: FreeBackend() for s in bundle.manifest.streams})
+    text = capacity.capacity(table, bundle, networks, ScriptedCamera([]))
+    assert text.endswith("(on noise: the camera gave no frames)")
+
+
+def test_a_queue_that_is_too_short_for_a_burst(tmp_path: Path, bundle: Bundle, write_video: WriteVideo) -> None:
+    """The tiny clip has four frames; at 150 frames per second and 30 of the networks', 17 frames are not five."""
+    video = write_video("mouse.mp4", 60, fps=150)
+    camera = {"video": video, "queue_frames": 17}
+    table = config(tmp_path, cage={"bundle": bundle.path}, camera=camera, engine={"kind": "onnxruntime"})
+    assert "camera.queue_frames: expected at least 25, a clip's 4 frames" in faults(check(table))["speed"]
 
 
 def test_every_fault_is_said(tmp_path: Path) -> None:

@@ -10,12 +10,16 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+
 from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.cameras import Camera, open_camera
+from toolkit.cage.capacity import capacity
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.pace import demand_of
 from toolkit.cage.page import open_page
 from toolkit.errors import CameraError, EngineError, LogError, ToolkitError
 from toolkit.flow import open_flow
@@ -33,7 +37,7 @@ class Finding:
 
     ok: bool
     subject: str
-    """What was checked: configuration, bundle, engine, flow, decision, camera, log, disk or health."""
+    """What was checked: configuration, bundle, engine, flow, decision, camera, speed, log, disk or health."""
     text: str
     """What was found; for a fault also what was expected and what to do."""
 
@@ -41,7 +45,8 @@ class Finding:
 def check(config: CageConfig) -> list[Finding]:
     """Check everything that `toolkit.cage.daemon.run` needs, and go on after a fault.
 
-    Engines are loaded and one frame is taken from the camera; nothing is written but a probe that is removed again.
+    Engines are loaded, and work for some seconds on frames of the camera; nothing is written but a probe that is
+    removed again.
     """
     return list(_findings(config))
 
@@ -58,12 +63,16 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
         manifest = bundle.manifest
         names = ", ".join(manifest.ethogram.names)
         yield Finding(True, "bundle", f"{manifest.name}, {manifest.architecture}, {bundle.sha256[:12]} ({names})")
-        yield _finding("engine", lambda: _engine(config, bundle))
+        able = [_finding("engine", lambda: _engine(config, bundle))]
         if "flow" in manifest.streams:
-            yield _finding("flow", lambda: _flow(config, bundle))
+            able.append(_finding("flow", lambda: _flow(config, bundle)))
+        yield from able
         if config.decision.filter != "off":
             yield _finding("decision", lambda: _decision(config, bundle))
-    yield from _camera_findings(config, bundle)
+    cameras = list(_camera_findings(config, bundle))
+    yield from cameras
+    if bundle is not None and all(finding.ok for finding in (*able, *cameras)):
+        yield _finding("speed", lambda: _speed(config, bundle))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
     if config.health.listen is not None:
@@ -142,6 +151,21 @@ def _camera(camera: Camera, bundle: Bundle | None) -> str:
             *info.warnings,
         ]
     )
+
+
+def _speed(config: CageConfig, bundle: Bundle) -> str:
+    from toolkit.engine.networks import open_networks
+    from toolkit.engine.select import stale_engines
+
+    table = config.engine
+    camera = open_camera(config.camera)
+    demand_of(config, bundle.manifest, camera.info)
+    if stale_engines(bundle, engine=table.kind) and table.stale == "rebuild":
+        return "measured once the engines are built: check again then"
+    if table.flow_threads:
+        cv2.setNumThreads(table.flow_threads)
+    networks = open_networks(bundle, engine=table.kind, threads=table.threads, flow=table.flow, warn=lambda _line: None)
+    return capacity(config, bundle, networks, camera)
 
 
 def _log(config: CageConfig) -> str:
