@@ -38,6 +38,8 @@ run toolkit build-engine "$demo/bundle"
 say "A cage: the fifth video, in no fold and in no training set, played as if it were a camera"
 run toolkit cage init "$demo/cage1.toml" --name cage1 --bundle "$demo/bundle" --log-dir "$demo/logs" \
     --video "$demo/data/held_out/held_out01.mp4"
+# A laptop may see bursts only (docs/overload.md): for the demo that is no fault.
+run sed -i 's/^# min_coverage = .*/min_coverage = 0.0/' "$demo/cage1.toml"
 run toolkit cage check "$demo/cage1.toml"
 run toolkit cage run "$demo/cage1.toml"
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @contextmanager
-def daemon(folder: Path, script: list[tuple[int, float]], *, hang_after: int = 0) -> Iterator[subprocess.Popen[str]]:
+def daemon(folder: Path, script: Sequence[tuple[int, float | str]], *, hang_after: int = 0) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
     environment.pop("WATCHDOG_PID", None)
     command = [sys.executable, "-m", "tests.cage.run_service", str(folder), json.dumps(script), str(hang_after)]
@@ -92,6 +92,28 @@ def test_silence_that_is_recorded_is_progress(tmp_path: Path, manager: Manager) 
         assert manager.hear(30, until="READY=1")[-1] == "READY=1"
         manager.hear(2.5)
         assert manager.hear(1.4 * WATCHDOG_S).count("WATCHDOG=1") >= 3
+
+
+def test_pings_go_on_while_a_camera_is_opened_again_and_end_when_the_loop_hangs(
+    tmp_path: Path, manager: Manager
+) -> None:
+    """The camera stalls, cannot be opened for longer than the watchdog waits, and comes back; then the network hangs."""
+    script = [(30, "stalls"), (0, "fails"), (0, "fails"), (100_000, "ends")]
+    with daemon(tmp_path, script, hang_after=90) as process:
+        assert manager.hear(30, until="READY=1")[-1] == "READY=1"
+        told: list[str] = []
+        while not any(line.startswith("STATUS=nothing observed: camera-lost") for line in told) or (
+            not told[-1].startswith("STATUS=rest")
+        ):
+            heard = manager.hear(WATCHDOG_S * 2 / 3)
+            # Never nearly a watchdog's time without one.
+            assert "WATCHDOG=1" in heard
+            told += [line for line in heard if line.startswith("STATUS=")]
+            assert len(told) < 60
+        # 90 answers: 30 of the first opening's, and 2 s of the last one's; then nothing for longer than systemd waits.
+        manager.hear(4.0)
+        assert manager.hear(WATCHDOG_S + 1) == []
+        assert process.poll() is None
 
 
 def test_a_daemon_without_a_row_is_not_ready(tmp_path: Path, manager: Manager) -> None:

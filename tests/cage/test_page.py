@@ -20,6 +20,7 @@ from tests.cage.parts import ScriptedCamera, config, parts
 from toolkit.behaviour_log import Reason, read_log
 from toolkit.bouts import Bout
 from toolkit.cage.config import CageConfig
+from toolkit.cage.engines import EngineState
 from toolkit.cage.daemon import run
 from toolkit.cage.health import SILENT_S, STALE_S, Health
 from toolkit.cage.metrics import metrics
@@ -66,6 +67,9 @@ def test_well_and_not_well(tmp_path: Path) -> None:
     health = running()
     with serving(health, tmp_path) as page:
         assert ask(page, "/healthz") == (200, "text/plain", "ok\n")
+        health.unobserved_now = "dark"
+        assert ask(page, "/healthz")[::2] == (200, "ok, but nothing is observed now: dark\n")
+        assert json.loads(ask(page, "/state")[2])["unobserved_now"] == "dark"
         health.silent_s = SILENT_S + 1
         assert ask(page, "/healthz")[::2] == (503, "no frame from the camera for 21 s\n")
         health.silent_s = 0.0
@@ -82,6 +86,8 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     health = running(
         frames_captured=100, frames_dropped=7, frames_processed=93, rows=86, unobserved_s={"overload": 1.5, "dark": 0.0}
     )
+    health.stages, health.windows_skipped, health.stride = {"admit": (93, 1.25), "infer": (40, 0.5)}, 53, 3
+    health.engine = EngineState(2, "lost")
     health.busy_s, health.clock_step_ns, health.clock_synchronised, health.queue_depth = 2.5, -1_500_000_000, False, 3
     for latency_s in (0.2, 0.3):
         health.latency.add(latency_s)
@@ -108,6 +114,10 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
     assert samples["clock_offset_seconds",] == -1.5
     assert samples["clock_synchronised",] == 0
     assert samples["healthy",] == 1
+    assert samples["stage_seconds_sum", "admit"] == 1.25
+    assert samples["stage_seconds_count", "infer"] == 40
+    assert (samples["windows_skipped_total",], samples["stride",]) == (53, 3)
+    assert (samples["engine_failures_total",], samples["engine_fallen_back",]) == (2, 0)
     assert samples["stage_seconds_sum", "process"] == 2.5
     assert samples["stage_seconds_sum", "frame_to_row"] == pytest.approx(0.5)
     assert samples["stage_seconds_count", "frame_to_row"] == 2

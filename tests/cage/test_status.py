@@ -46,6 +46,12 @@ def test_all_is_well(tmp_path: Path) -> None:
     assert "dark" not in text
 
 
+def test_what_is_not_observed_now_is_said(tmp_path: Path) -> None:
+    written(tmp_path, "a1", behaviour=None, unobserved_now="obstructed")
+    code, text = status(tmp_path / "a1")
+    assert (code, "(obstructed)" in text) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -53,6 +59,8 @@ def test_all_is_well(tmp_path: Path) -> None:
         ({"state": "failed", "error": "camera x: [unplugged]"}, "a1: failed: camera x: [unplugged]"),
         ({"state": "stopped"}, "a1: stopped"),
         ({"state": "starting"}, "a1: starting"),
+        ({"engine_fallen_back": True, "engine_fault": "lost"}, "a1: degraded: other engines took over after lost"),
+        ({"overload_share": 0.4, "min_coverage": 0.9}, "a1: overloaded: 40% of the last minute was not observed"),
         ({"silent_s": 40.0}, "a1: no frame from the camera for 40 s"),
         ({"updated_utc": "yesterday"}, "cannot be read"),
         ({"state": "failed", "age_s": 9000.0, "error": "full"}, "a1: failed: full"),

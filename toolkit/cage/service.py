@@ -130,8 +130,9 @@ class Service:
         """Say what has changed since the last time; called once a second or so."""
         health = self._health
         lost_s = sum(health.unobserved_s.values())
+        missing = f"nothing observed: {health.unobserved_now}" if health.unobserved_now else "no behaviour"
         self._notifier.send(
-            STATUS=f"{health.behaviour or 'no behaviour'}, {health.rows} rows, {health.frames_dropped} frames dropped, "
+            STATUS=f"{health.behaviour or missing}, {health.rows} rows, {health.frames_dropped} frames dropped, "
             f"{lost_s:.0f} s unobserved"
         )
         silent = health.silent_s > SILENT_S
