@@ -1,6 +1,7 @@
 """A daemon under a service manager that the test plays: ``run_service.py FOLDER SCRIPT HANG_AFTER``.
 
-SCRIPT is JSON: for `ScriptedCamera`, or for `RecoveringCamera` where its silences are words; the network hangs for ever once it has inferred HANG_AFTER times (0: never).
+SCRIPT is JSON: for `ScriptedCamera`, or for `RecoveringCamera` where there are words in it. The network hangs for ever
+once it has inferred HANG_AFTER times (0: never).
 """
 
 from __future__ import annotations

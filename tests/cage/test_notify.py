@@ -50,7 +50,9 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @contextmanager
-def daemon(folder: Path, script: Sequence[tuple[int, float | str]], *, hang_after: int = 0) -> Iterator[subprocess.Popen[str]]:
+def daemon(
+    folder: Path, script: Sequence[tuple[int, float | str]], *, hang_after: int = 0
+) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
     environment.pop("WATCHDOG_PID", None)
     command = [sys.executable, "-m", "tests.cage.run_service", str(folder), json.dumps(script), str(hang_after)]
@@ -97,7 +99,7 @@ def test_silence_that_is_recorded_is_progress(tmp_path: Path, manager: Manager) 
 def test_pings_go_on_while_a_camera_is_opened_again_and_end_when_the_loop_hangs(
     tmp_path: Path, manager: Manager
 ) -> None:
-    """The camera stalls, cannot be opened for longer than the watchdog waits, and comes back; then the network hangs."""
+    """The camera stalls, cannot be opened for longer than the watchdog waits, comes back; then a network hangs."""
     script = [(30, "stalls"), (0, "fails"), (0, "fails"), (100_000, "ends")]
     with daemon(tmp_path, script, hang_after=90) as process:
         assert manager.hear(30, until="READY=1")[-1] == "READY=1"

@@ -20,8 +20,8 @@ from tests.cage.parts import ScriptedCamera, config, parts
 from toolkit.behaviour_log import Reason, read_log
 from toolkit.bouts import Bout
 from toolkit.cage.config import CageConfig
-from toolkit.cage.engines import EngineState
 from toolkit.cage.daemon import run
+from toolkit.cage.engines import EngineState
 from toolkit.cage.health import SILENT_S, STALE_S, Health
 from toolkit.cage.metrics import metrics
 from toolkit.cage.page import MOST_CONNECTIONS, MOST_REQUEST_BYTES, HealthPage, open_page
