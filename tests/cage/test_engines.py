@@ -125,12 +125,25 @@ def test_a_failure_is_mended_by_opening_the_engine_again(tmp_path: Path, caplog:
     assert "event=overloaded" not in events
 
 
-def test_what_is_dropped_while_engines_are_opened_is_their_fault(tmp_path: Path) -> None:
+def test_what_is_dropped_while_engines_are_opened_is_their_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Opening takes 5 s, in which 150 frames come: the queue keeps 64, and the rest is not overload."""
     world = idle_world(20)
-    shelf = Shelf(FailingBackend(10_000), opening=lambda: world.clock.work(lambda _: 5.0))
+    shown: list[str | None] = []
+
+    def opening() -> None:
+        world.clock.work(lambda _: 5.0)
+        (health,) = seen
+        shown.append(health.unobserved_now)
+
+    seen: list[Health] = []
+    monkeypatch.setattr("toolkit.cage.daemon.Health", lambda name: seen.append(Health(name)) or seen[0])
+    shelf = Shelf(FailingBackend(10_000), opening=opening)
     summary, log = watched(world, tmp_path, replace(world.parts(), networks=networks(FailingBackend(40)), source=shelf))
     assert_covered_once(log)
+    assert shown == ["engine-failed"]
+    assert seen[0].unobserved_now is None
     assert summary.frames_dropped == pytest.approx(150 - 64, abs=3)
     assert set(log.unobserved_s()) <= {Reason.ENGINE_FAILED, Reason.END_OF_SOURCE}
     assert log.unobserved_s()[Reason.ENGINE_FAILED] == pytest.approx((summary.frames_dropped + 8) / 30, abs=0.01)

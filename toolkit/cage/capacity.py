@@ -107,8 +107,8 @@ def told(config: CageConfig, bundle: Bundle, camera: Camera, costs: Costs) -> st
     least = config.cage.min_coverage
     if expected.coverage < least:
         raise EngineError(
-            f"{text}. Expected at least {least:.0%} (cage.min_coverage). Train with the cheaper `fast` flow or a "
-            "smaller network, stop what else runs here, take a faster machine, or ask for less."
+            f"{text}. Expected at least {least:.0%} of the time observed (cage.min_coverage). Train with the "
+            "cheaper `fast` flow or a smaller network, stop what else runs here, take a faster machine, or set less."
         )
     return text
 

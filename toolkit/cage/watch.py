@@ -94,6 +94,8 @@ class Watch:
         self._busy_ns = 0
         # Frames that the configured stride would have classified and a larger one did not, times that stride.
         self._passed_over = 0
+        # Why the newest frame, or the lack of one, is not observed.
+        self._blind: Reason | None = None
         # What the networks could not do, to be mended once the frame is booked.
         self._fault: ToolkitError | None = None
         # Why frames are being dropped.
@@ -209,6 +211,8 @@ class Watch:
         """Have the networks opened again, or others; what is captured meanwhile waits, and what is dropped is lost."""
         self._fault = None
         before = dict(self._engines.engines)
+        # This may take a while.
+        self._update_health(time.monotonic_ns())
         self._engines.recover(error, time.monotonic())
         self._pace.forget()
         # Until the backlog of this time is worked off.
@@ -228,7 +232,7 @@ class Watch:
             self._service.paced(self._pace.stride, self._pace.costs)
 
     def _see_nothing(self, reason: Reason) -> None:
-        self._health.behaviour, self._health.unobserved_now = None, reason.value
+        self._health.behaviour, self._blind = None, reason
 
     def _log_rows(self, centres: Iterable[CentreLogits]) -> None:
         for centre in centres:
@@ -249,7 +253,7 @@ class Watch:
                 )
             self._passed_over += centre.stride - self._config.cage.stride
             self._health.behaviour = None if label is None else self._manifest.ethogram.names[label]
-            self._health.unobserved_now = None
+            self._blind = None
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
 
@@ -339,6 +343,8 @@ class Watch:
         health.frames_processed = self._processed
         health.source = self._capture.source
         health.queue_depth = len(queue)
+        blind = self._blind or (Reason.OVERLOAD if queue.overloaded else None)
+        health.unobserved_now = None if blind is None else blind.value
         health.stride, health.windows_skipped = self._pipeline.stride, self._passed_over // self._config.cage.stride
         health.engine = self._engines.state
         health.stages = self._stages.seconds()
