@@ -118,6 +118,37 @@ def test_stride_skips_centres_and_no_frames() -> None:
     assert rig.rgb_levels() == expected_levels(list(range(30)))[::4]
 
 
+def test_a_stride_that_changes_leaves_the_next_centre_where_it_was() -> None:
+    """Each centre says how far away the next one is, and that is where it comes."""
+    rig = Rig()
+    for index in range(60):
+        rig.pipeline.stride = 4 if 15 <= index < 40 else 1
+        rig.push(index, index / 30, index)
+    rig.end()
+    indices = [result.index for result in rig.results]
+    assert [b - a for a, b in itertools.pairwise(indices)] == [result.stride for result in rig.results[:-1]]
+    assert indices[:9] == list(range(9))
+    # The 7 frames after a centre come first, so it is frame 8 that is the first at a stride of 4; 33 + 7 ends it.
+    assert indices[8:] == [*range(8, 33, 4), *range(36, 60)]
+    assert rig.rgb_levels() == [expected_levels(list(range(60)))[index] for index in indices]
+
+
+@pytest.mark.parametrize(("pushed", "lost"), [(0, None), (5, 0), (8, 4), (11, 4), (12, 8), (15, 8)])
+def test_a_segment_that_is_abandoned_tells_from_when_on(pushed: int, lost: int | None) -> None:
+    """At a stride of 4, frames 0, 4, 8 are centres, each once the 7 frames after it have come; the rest is lost."""
+    rig = Rig(stride=4)
+    for index in range(pushed):
+        rig.push(index, index / 30, index)
+    lost_ns = rig.pipeline.abandon_segment()
+    assert lost_ns == (None if lost is None else round(lost / 30 * NS_PER_S))
+    before = len(rig.results)
+    for index in range(20, 40):
+        rig.push(index, index / 30, index)
+    rig.end()
+    assert [result.index for result in rig.results[before:]] == [20, 24, 28, 32, 36]
+    assert rig.rgb_levels()[before:] == expected_levels(list(range(20, 40)))[::4]
+
+
 def test_results_carry_the_centre_s_own_time() -> None:
     rig = Rig()
     for index in range(20):

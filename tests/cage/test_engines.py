@@ -24,10 +24,11 @@ from tests.cage.test_check import built as built
 from tests.cage.virtual import World, assert_covered_once, watched
 from tests.conftest import WriteVideo
 from toolkit.behaviour_log import Reason, read_log
-from toolkit.bundle import load_bundle
+from toolkit.bundle import Bundle
 from toolkit.cage.camera import VideoFileCamera
+from toolkit.cage.config import EngineTable
 from toolkit.cage.daemon import open_parts, run
-from toolkit.cage.engines import WINDOW_S, Engines
+from toolkit.cage.engines import WINDOW_S, BundleNetworks, Engines
 from toolkit.cage.health import Health, ailments
 from toolkit.cage.stages import Stages
 from toolkit.engine.contract import ClipNetworks
@@ -297,6 +298,25 @@ def test_one_that_took_over_is_the_cages_health() -> None:
     assert ailments(health.status(Path()), 0.0) == ["overloaded: 20% of the last minute was not observed"]
 
 
+def test_what_takes_over_touches_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if on a machine with a GPU: TensorRT gives way to OpenVINO, that to ONNX Runtime, and CUDA's flow to ours."""
+    asked: list[tuple[str, str]] = []
+
+    def open_networks(_bundle: Bundle, *, engine: str, flow: str, **_: object) -> None:
+        asked.append((engine, flow))
+
+    monkeypatch.setattr("toolkit.cage.engines.choose_engine", lambda kind: ({"auto": "tensorrt"}.get(kind, kind), ""))
+    monkeypatch.setattr("toolkit.engine.current.ensure_current", lambda *_, **__: None)
+    monkeypatch.setattr("toolkit.engine.networks.open_networks", open_networks)
+    monkeypatch.setattr("toolkit.cage.engines.why_absent", lambda _: None)
+    bundle = Bundle(Path("none"), manifest(), "b" * 64)
+    source = BundleNetworks(bundle, EngineTable(flow="cuda"), lambda _: None, lambda _: None)
+    source.open()
+    while source.fall_back():
+        source.open()
+    assert asked == [("auto", "cuda"), ("openvino", "cpu"), ("onnxruntime", "cpu")]
+
+
 def test_openvino_gives_way_to_onnx_runtime(
     tmp_path: Path, built: Path, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -329,7 +349,6 @@ def test_openvino_gives_way_to_onnx_runtime(
         return log.source_index, log.probabilities, log
 
     whole, expected, _ = rows("alone", "onnxruntime")
-    load_bundle(path)
     open_parts(
         config(tmp_path, cage={"bundle": path}, camera={"video": video}, engine={"kind": "openvino"}),
         stop=threading.Event(),
@@ -338,6 +357,9 @@ def test_openvino_gives_way_to_onnx_runtime(
     monkeypatch.setattr(OpenVinoBackend, "infer", failing)
     seen, found, log = rows("both", "openvino")
     assert [session.engines["rgb"].split("-")[0] for session in log.provenance] == ["openvino", "onnxruntime"]
+    first, second = (session.engines["optical flow"] for session in log.provenance)
+    assert first == second
+    assert first.startswith("opencv-")
     assert VideoFileCamera(video, realtime=False).info.frames == 60 == len(whole)
     # The tiny clip has one frame after its centre; two streams, so 40 calls are 20 rows.
     assert seen.tolist() == [*range(20), *range(24, 60)]

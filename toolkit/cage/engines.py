@@ -22,7 +22,7 @@ from toolkit.cage.stages import ADMIT, INFER, Stages
 from toolkit.engine.contract import ClipNetworks
 from toolkit.engine.select import EngineChoice, choose_engine
 from toolkit.errors import EngineError, ToolkitError
-from toolkit.flow.select import FlowChoice, why_absent
+from toolkit.flow.select import why_absent
 
 if TYPE_CHECKING:
     from toolkit.engine.build import BuildProgress
@@ -231,11 +231,12 @@ class BundleNetworks:
         return open_networks(self._bundle, engine=engine, threads=table.threads, flow=self._flow, warn=warn)
 
     def fall_back(self) -> bool:
-        """Take the next engine into use, and flow on the CPU: what failed may have been the device itself."""
+        """Take the next engine into use, and no flow on a GPU: what failed may have been the device itself."""
         if not self._others:
             return False
         self._engine = self._others.pop(0)
-        self._flow = _cpu_flow()
+        if self._flow in ("auto", "cuda"):
+            self._flow = "cpu" if why_absent("cpu") is None else "opencv"
         return True
 
 
@@ -252,7 +253,3 @@ def _can_run(engine: EngineChoice) -> bool:
     except ToolkitError:
         return False
     return True
-
-
-def _cpu_flow() -> FlowChoice:
-    return "cpu" if why_absent("cpu") is None else "opencv"

@@ -56,7 +56,8 @@ def bouts_of_rows(
         if first == stop:
             continue
         rows = slice(first, stop)
-        interval_ns = log.provenance[session[first]].row_interval_ns
+        # Overload may have spread the rows: what separates them has been cut out already.
+        interval_ns = max(log.provenance[session[first]].row_interval_ns, int(log.duration_ns[rows].max()))
         segment = bouts_from_labels(
             log.time_ns[rows], label[rows], probability[rows], rules, interval_ns, behaviours=log.ethogram.names
         )
