@@ -25,7 +25,7 @@ from tests.cage.virtual import World, assert_covered_once, watched
 from tests.conftest import WriteVideo
 from toolkit.behaviour_log import Reason, read_log
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import VideoFileCamera
+from toolkit.cage.cameras import VideoFileCamera
 from toolkit.cage.config import EngineTable
 from toolkit.cage.daemon import open_parts, run
 from toolkit.cage.engines import WINDOW_S, BundleNetworks, Engines

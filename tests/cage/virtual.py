@@ -23,7 +23,7 @@ from tests.bundles import manifest
 from tests.cage.parts import config
 from toolkit.behaviour_log import BehaviourLog, ClockReading, Reason, read_log
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import CameraInfo
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.capture import Delivery, FrameQueue
 from toolkit.cage.daemon import run
 from toolkit.cage.recovery import SourceState

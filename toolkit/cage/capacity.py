@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.bundle import Bundle
-from toolkit.cage.camera import Camera
+from toolkit.cage.cameras import Camera
 from toolkit.cage.config import CageConfig
 from toolkit.cage.engines import Engines
 from toolkit.cage.pace import Costs, Demand, Forecast, demand_of, forecast

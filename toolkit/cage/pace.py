@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from toolkit.bundle import Manifest
-from toolkit.cage.camera import CameraInfo
+from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.stages import ADMIT, INFER, Stages
 from toolkit.errors import ConfigError
