@@ -94,9 +94,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o644)
-        _sync(beside)
+        sync(beside)
         beside.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -141,7 +141,7 @@ def file_name(text: str) -> str:
 def replace_directory(beside: Path, path: Path) -> None:
     """Sync a directory's files and rename it to `path` in the same folder, replacing what is there."""
     for file in beside.rglob("*"):
-        _sync(file)
+        sync(file)
     if path.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
         path.replace(old / path.name)
@@ -149,7 +149,7 @@ def replace_directory(beside: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         beside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -161,7 +161,7 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -120,19 +120,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         LogWriter(file, "a1", SESSION).__enter__()
 
 
-def test_a_damaged_file(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, "a1", SESSION) as log:
-        add_rows(log, steps(0, 100))
-        log.close("stopped")
-    content = bytearray(log.path.read_bytes())
-    content[4096:] = b"\xff" * (len(content) - 4096)
-    log.path.write_bytes(content)
-    with pytest.raises(LogError, match="The file is damaged: move it aside"):
-        LogWriter(tmp_path, "a1", session(2)).__enter__()
-    with pytest.raises(LogError, match="cannot be read"):
-        read_log(log.path)
-
-
 def test_a_start_that_was_killed_before_it_wrote_anything(tmp_path: Path) -> None:
     folder = tmp_path / "a1"
     folder.mkdir()

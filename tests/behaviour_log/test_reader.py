@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.behaviour_log.sessions import DAY_NS, INTERVAL_NS, NOON_NS, SESSION, add_rows, session, steps
-from toolkit.behaviour_log import LogWriter, Reason, read_log
+from tests.behaviour_log.sessions import DAY_NS, NOON_NS, SESSION, add_rows, session, steps
+from toolkit.behaviour_log import LogWriter, read_log
 from toolkit.errors import LogError
 from toolkit.ethogram import ethogram_from_names
 
@@ -55,38 +55,13 @@ def test_not_a_database(tmp_path: Path) -> None:
 def test_a_newer_schema(tmp_path: Path, reads: bool) -> None:
     path = written(tmp_path)
     with sqlite3.connect(path) as database:
-        database.execute("PRAGMA user_version = 3")
+        database.execute("PRAGMA user_version = 4")
     database.close()
-    with pytest.raises(LogError, match=r"schema 3, this toolkit knows schemas up to 2\. Update the toolkit"):
+    with pytest.raises(LogError, match=r"schema 4, this toolkit knows schemas up to 3\. Update the toolkit"):
         if reads:
             read_log(path)
         else:
             LogWriter(tmp_path, "a1", session(2)).__enter__()
-
-
-def test_a_log_of_the_first_schema_takes_new_reasons(tmp_path: Path) -> None:
-    """Its table of unobserved time admitted fewer reasons; "blocked" is "obstructed" now."""
-    path = written(tmp_path)
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE unobserved")
-        database.execute(
-            "CREATE TABLE unobserved (start_ns INTEGER PRIMARY KEY, stop_ns INTEGER NOT NULL, reason TEXT NOT NULL "
-            "CHECK (reason IN ('camera-lost', 'daemon-down', 'overload', 'frozen', 'dark', 'blocked', "
-            "'clock-unsynchronised', 'end-of-source')))"
-        )
-        after_ns = NOON_NS + 3 * INTERVAL_NS
-        database.execute("INSERT INTO unobserved VALUES (?, ?, 'blocked')", (after_ns, after_ns + INTERVAL_NS))
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    with LogWriter(tmp_path, "a1", session(2, start_ns=after_ns + INTERVAL_NS)) as log:
-        log.unobserved(4 * INTERVAL_NS, 9 * INTERVAL_NS, Reason.SHIFTED)
-        log.close("stopped")
-    read = read_log(path)
-    assert [(gap.reason, gap.stop_ns - gap.start_ns) for gap in read.unobserved] == [
-        (Reason.OBSTRUCTED, INTERVAL_NS),
-        (Reason.SHIFTED, 5 * INTERVAL_NS),
-    ]
-    assert len(read.time_ns) == 3
 
 
 def test_several_cages(tmp_path: Path) -> None:

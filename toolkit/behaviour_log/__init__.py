@@ -2,7 +2,7 @@
 
 from toolkit.behaviour_log.coverage import Interval
 from toolkit.behaviour_log.reader import BehaviourLog, LoggedSession, read_log
-from toolkit.behaviour_log.schema import Quality, Reason
+from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
 from toolkit.behaviour_log.writer import LogWriter
 
@@ -10,6 +10,7 @@ __all__ = [
     "BehaviourLog",
     "ClockReading",
     "Interval",
+    "Level",
     "LogWriter",
     "LoggedSession",
     "Quality",

@@ -39,6 +39,8 @@ class Coverage:
     ----------
     until_ns
         UTC ns up to which the log already accounts for time; None for a new log, which begins with its first event.
+    absent
+        Why there is nothing between then and the first event.
 
     Examples
     --------
@@ -49,8 +51,9 @@ class Coverage:
     [(1210, 2000)]
     """
 
-    def __init__(self, until_ns: int | None) -> None:
+    def __init__(self, until_ns: int | None, absent: Reason = Reason.DAEMON_DOWN) -> None:
         self.until_ns = until_ns
+        self._absent = absent
         # The newest event: a row's time, an interval, or neither while only earlier sessions are known.
         self._row_ns: int | None = None
         self._gap: Interval | None = None
@@ -111,7 +114,7 @@ class Coverage:
         if hole_ns <= 0:
             return []
         if self._gap is None:
-            return self._extend(time_ns, Reason.DAEMON_DOWN)
+            return self._extend(time_ns, self._absent)
         return self._extend(time_ns, self._gap.reason if hole_ns <= SLACK * self._interval_ns else reason)
 
     def _extend(self, stop_ns: int, reason: Reason) -> list[Interval]:

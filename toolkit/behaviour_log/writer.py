@@ -3,6 +3,9 @@
 Whatever is committed in one transaction belongs together: the rows, the unobserved time between them, and the bouts
 they make up to now. So a kill at any moment leaves a file that is consistent, and the next start records what is
 missing since.
+
+Only `flush` touches the disk. What it cannot write it keeps, in order, up to a number of rows, and tries again; time
+beyond that is unobserved, because of the log.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import copy
 import fcntl
 import os
+import sqlite3
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -20,12 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from toolkit.behaviour_log.batch import Batch, SecondBuilder
 from toolkit.behaviour_log.coverage import Coverage, Interval
-from toolkit.behaviour_log.day_file import DayFile, FrameRow, accounted_until, day_of, day_path, log_errors
-from toolkit.behaviour_log.schema import Quality, Reason
+from toolkit.behaviour_log.damage import LogDamaged, all_set_aside, check, log_errors, set_aside
+from toolkit.behaviour_log.day_file import DayFile, accounted_until, day_files, day_of, day_path, start_of_day
+from toolkit.behaviour_log.schema import NS_PER_DAY, Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
 from toolkit.bouts import NO_LABEL, Bout, BoutBuilder, BoutRules
-from toolkit.errors import LogError
+from toolkit.errors import LogBusy, LogError
 from toolkit.frames import NS_PER_S
 
 MOST_BACKWARD_S = 3600.0
@@ -58,23 +65,30 @@ class LogWriter:
         The cage's name, part of the file names.
     session
         Provenance, and the offset from monotonic time to UTC.
+    most_held
+        Rows that are kept while the log cannot be written; 0: `flush` raises at the first failure.
 
     Raises
     ------
     LogError
         On entering: if the log cannot be opened or written, another daemon is writing it, or the system's clock is
-        more than `MOST_BACKWARD_S` behind the log's end. Later: if a commit fails. What was committed is safe.
+        more than `MOST_BACKWARD_S` behind the log's end. Later: if a commit fails and `most_held` is 0, or the file
+        turns out to be damaged. What was committed is safe.
     """
 
-    def __init__(self, folder: Path, cage: str, session: Session) -> None:
+    def __init__(self, folder: Path, cage: str, session: Session, *, most_held: int = 0) -> None:
         self._folder = folder
         self._cage = cage
         self._session = session
+        self._most_held = most_held
         self._lock = -1
-        self._rows: list[FrameRow] = []
-        self._intervals: dict[int, Interval] = {}
-        self._bouts: list[tuple[Bout, bool, bool]] = []
-        self._clocks: list[ClockReading] = []
+        self._day: DayFile | None = None
+        self._batches: deque[Batch] = deque()
+        self._seconds = SecondBuilder(session.row_interval_ns)
+        # Whether the second that goes on has rows that no batch has yet.
+        self._changed = False
+        self._unwritable: tuple[float, str] | None = None
+        self._set_aside: tuple[str, ...] = ()
         self._newest: Interval | None = None
         self._builder = BoutBuilder(BoutRules(), session.row_interval_ns)
         self._label = NO_LABEL
@@ -87,11 +101,13 @@ class LogWriter:
     def __enter__(self) -> Self:
         self._lock = _take_lock(self._folder / self._cage)
         try:
+            self._set_damage_aside()
             until_ns = accounted_until(self._folder, self._cage)
             self._session = _dated_after(until_ns, self._session, self._folder / self._cage)
-            self._coverage = Coverage(until_ns)
-            self._began_ns = until_ns
-            self._day = self._open_day(self._session.start_ns)
+            self._coverage = self._go_on_from(until_ns)
+            self._began_ns = self._coverage.until_ns
+            self._batches.append(Batch(self._session.start_ns // NS_PER_DAY * NS_PER_DAY))
+            self._open_day(self._session.start_ns)
         except BaseException:
             os.close(self._lock)
             raise
@@ -101,13 +117,29 @@ class LogWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # `close` has let go already unless something failed, and then only what is committed is sure.
-        self._day.abandon()
+        if self._day is not None:
+            self._day.abandon()
         os.close(self._lock)
 
     @property
     def path(self) -> Path:
-        """The file that is being written."""
-        return self._day.path
+        """The file that was opened last."""
+        return self._path
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the log, most telling first: that it cannot be written now, and files set aside."""
+        if self._unwritable is None:
+            return self._set_aside
+        since_s, error = self._unwritable
+        waits = f"{self.held} rows held for {time.monotonic() - since_s:.0f} s"
+        waits += "; no more are" if self._is_full else ""
+        return (f"cannot be written: {waits}: {error}", *self._set_aside)
+
+    @property
+    def held(self) -> int:
+        """Rows that wait to be committed."""
+        return sum(batch.held for batch in self._batches)
 
     @property
     def session(self) -> Session:
@@ -152,19 +184,28 @@ class LogWriter:
             False if the time before it is already accounted for: the row is refused.
         """
         time_ns = capture_time_ns + self._session.utc_offset_ns
-        if time_ns < self._day.start_ns or not self._coverage.accepts(time_ns):
+        if time_ns < self._batch.start_ns or not self._coverage.accepts(time_ns):
             self.account.refused += 1
             return False
         self._begin(time_ns)
+        if self._is_full:
+            self._record(self._coverage.miss(time_ns, time_ns + self._session.row_interval_ns, Reason.LOG_UNWRITABLE))
+            return False
         self._record(self._coverage.observe(time_ns, self._session.row_interval_ns, hole))
         label_or_none = NO_LABEL if label is None else label
-        if time_ns >= self._day.stop_ns:
+        if time_ns >= self._batch.start_ns + NS_PER_DAY:
             self._roll_over(time_ns, continues=label_or_none == self._label != NO_LABEL)
         probability = 0.0 if label is None else float(probabilities[label])
         self._add_bouts(self._builder.push(time_ns, label_or_none, probability))
         self._label = label_or_none
-        steps = np.rint(probabilities * 255).astype(np.uint8).tobytes()
-        self._rows.append(self._day.row(time_ns, source_index, steps, label, int(quality)))
+        if self._session.level is Level.FRAMES:
+            steps = np.rint(probabilities * 255).astype(np.uint8).tobytes()
+            self._batch.rows.append((time_ns, source_index, steps, label, int(quality)))
+        else:
+            if not self._seconds.goes_on(time_ns):
+                self._add_second()
+            self._seconds.push(time_ns, source_index, probabilities, label, int(quality))
+            self._changed = True
         self.account.rows += 1
         return True
 
@@ -176,30 +217,31 @@ class LogWriter:
         """
         offset_ns = self._session.utc_offset_ns
         self._begin(start_ns + offset_ns)
+        # Many short intervals must not fill what many rows may not.
+        reason = Reason.LOG_UNWRITABLE if self._is_full else reason
         self._record(self._coverage.miss(start_ns + offset_ns, stop_ns + offset_ns, reason))
 
     def clock(self, reading: ClockReading) -> None:
         """Record what the system's clocks say."""
-        self._clocks.append(reading)
+        if self._is_full:
+            self._batch.clocks.clear()
+        self._batch.clocks.append(reading)
 
     def flush(self) -> None:
-        """Commit everything added so far.
+        """Commit everything added so far, or keep it for the next time.
 
         Raises
         ------
         LogError
-            If it cannot be written.
+            If it cannot be written and nothing may be held, or the file is damaged.
         """
-        if not (self._rows or self._intervals or self._bouts or self._clocks):
-            return
-        # The bout that goes on is stored as it is now, and stored again when it is longer.
-        self._add_bouts(copy.deepcopy(self._builder).end(), ended=False)
-        self._day.commit(self._rows, self._intervals.values(), self._bouts, self._clocks)
-        self._rows.clear()
-        self._intervals.clear()
-        self._bouts.clear()
-        self._clocks.clear()
-        self.account.commits += 1
+        try:
+            self._flush()
+        except LogError as error:
+            if not self._most_held or not _may_pass(error):
+                raise
+            since_s = time.monotonic() if self._unwritable is None else self._unwritable[0]
+            self._unwritable = since_s, str(error)
 
     def close(self, reason: str) -> None:
         """Commit, mark the session closed, and leave a file that can be copied alone.
@@ -210,9 +252,72 @@ class LogWriter:
             If it cannot be written.
         """
         self._end_bout(self._coverage.until_ns)
-        self.flush()
+        try:
+            self._flush()
+        except LogError as error:
+            raise LogError(f"{error} {self.held} rows are lost.") from error
         until_ns = self._coverage.until_ns
-        self._day.close(self._session.start_ns if until_ns is None else until_ns, reason)
+        if self._day is not None:
+            self._day.close(self._session.start_ns if until_ns is None else until_ns, reason)
+
+    @property
+    def _batch(self) -> Batch:
+        return self._batches[-1]
+
+    @property
+    def _is_full(self) -> bool:
+        return self._unwritable is not None and self.held >= self._most_held
+
+    def _flush(self) -> None:
+        if not self._changed and not any(self._batches):
+            return
+        # The bout and the second that go on are stored as they are now, and stored again when they are longer.
+        self._add_bouts(copy.deepcopy(self._builder).end(), ended=False)
+        if (second := self._seconds.current()) is not None:
+            self._batch.seconds[second.time_ns] = second
+        self._changed = False
+        while self._batches:
+            batch = self._batches[0]
+            if batch:
+                self._day_of(batch).commit(batch)
+                self.account.commits += 1
+            self._batches.popleft()
+            if not self._batches:
+                self._batches.append(Batch(batch.start_ns))
+                break
+        self._unwritable = None
+
+    def _day_of(self, batch: Batch) -> DayFile:
+        """Return the file that a batch belongs to, opening it where the day has changed."""
+        if self._day is not None and self._day.start_ns != batch.start_ns:
+            self._day.close(self._day.stop_ns, "day-end")
+            self._day = None
+        return self._day or self._open_day(batch.start_ns)
+
+    def _set_damage_aside(self) -> None:
+        """Set aside what is damaged of the day's file and the newest, which says what is missing."""
+        today = day_path(self._folder, self._cage, self._session.start_ns)
+        sound: set[Path] = set()
+        while candidates := {today, *day_files(self._folder, self._cage)[-1:]} - sound:
+            path = candidates.pop()
+            try:
+                if path.exists() or path.with_name(f"{path.name}-wal").exists():
+                    check(path)
+                sound.add(path)
+            except LogDamaged as error:
+                set_aside(path, error, self._session.start_ns)
+        self._set_aside = tuple(str(damaged) for damaged in all_set_aside(self._folder / self._cage))
+
+    def _go_on_from(self, until_ns: int | None) -> Coverage:
+        """Return the account, which may have to explain what a damaged file took with it."""
+        damaged = all_set_aside(self._folder / self._cage)
+        if not damaged:
+            return Coverage(until_ns)
+        newest = damaged[-1]
+        if until_ns is None:
+            # The day of the first damaged file is all that is known of the log's beginning.
+            return Coverage(min(start_of_day(damaged[0].path), self._session.start_ns), Reason.LOG_DAMAGED)
+        return Coverage(until_ns, Reason.LOG_DAMAGED if newest.found_ns > until_ns else Reason.DAEMON_DOWN)
 
     def _begin(self, time_ns: int) -> None:
         if self._began_ns is None:
@@ -221,40 +326,57 @@ class LogWriter:
     def _record(self, changes: Iterable[Interval]) -> None:
         for gap in changes:
             self._end_bout(gap.start_ns)
-            if gap.start_ns >= self._day.stop_ns:
+            if gap.start_ns >= self._batch.start_ns + NS_PER_DAY:
                 self._roll_over(gap.start_ns, continues=False)
             # Only the newest interval ever changes again.
             known_ns = self._newest.stop_ns if self._newest and self._newest.start_ns == gap.start_ns else gap.start_ns
             self.unobserved_s[gap.reason] = self.unobserved_s.get(gap.reason, 0.0) + (gap.stop_ns - known_ns) / NS_PER_S
-            self._intervals[gap.start_ns] = self._newest = gap
+            self._batch.intervals[gap.start_ns] = self._newest = gap
 
     def _roll_over(self, time_ns: int, *, continues: bool) -> None:
         if continues:
-            self._end_bout(self._day.stop_ns, continues=True)
+            self._end_bout(self._batch.start_ns + NS_PER_DAY, continues=True)
             self._continued_ns = time_ns
         else:
             self._end_bout(time_ns)
+        self._batches.append(Batch(time_ns // NS_PER_DAY * NS_PER_DAY))
         self.flush()
-        self._day.close(self._day.stop_ns, "day-end")
-        self._day = self._open_day(time_ns)
 
     def _open_day(self, time_ns: int) -> DayFile:
-        return DayFile(day_path(self._folder, self._cage, time_ns), self._cage, time_ns, self._session)
+        self._path = day_path(self._folder, self._cage, time_ns)
+        self._day = DayFile(self._path, self._cage, time_ns, self._session)
+        return self._day
 
     def _end_bout(self, stop_ns: int | None, *, continues: bool = False) -> None:
         bouts = self._builder.end()
         if bouts and stop_ns is not None:
             bouts[-1] = replace(bouts[-1], stop_ns=stop_ns)
         self._add_bouts(bouts, continues=continues)
+        self._add_second()
         self._label = NO_LABEL
+
+    def _add_second(self) -> None:
+        second = self._seconds.current()
+        if second is not None:
+            self._batch.seconds[second.time_ns] = second
+        self._seconds.end()
 
     def _add_bouts(self, bouts: list[Bout], *, continues: bool = False, ended: bool = True) -> None:
         for bout in bouts:
             continued = bout.start_ns == self._continued_ns
-            dated = replace(bout, start_ns=self._day.start_ns) if continued else bout
-            self._bouts.append((dated, continued, continues))
+            dated = replace(bout, start_ns=self._midnight_ns(bout)) if continued else bout
+            self._batch.bouts[dated.start_ns] = dated, continued, continues
             if ended:
                 self.ended_bouts.append(dated)
+
+    @staticmethod
+    def _midnight_ns(bout: Bout) -> int:
+        return bout.start_ns // NS_PER_DAY * NS_PER_DAY
+
+
+def _may_pass(error: LogError) -> bool:
+    """Say whether what keeps a file from being written may go away: a full disk, a failing one, a lock."""
+    return isinstance(error.__cause__, OSError | sqlite3.OperationalError) and not isinstance(error, LogDamaged)
 
 
 def _take_lock(folder: Path) -> int:
@@ -268,7 +390,7 @@ def _take_lock(folder: Path) -> int:
     except OSError as error:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
-        raise LogError(
+        raise LogBusy(
             f"{folder}: another daemon (process {owner or 'unknown'}) writes this log. Expected one daemon per cage. "
             "Stop the other one, or give this cage another name."
         ) from error

@@ -10,7 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
+from toolkit.behaviour_log.damage import log_errors
+from toolkit.behaviour_log.day_file import accounted_until, day_of
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera import open_camera
 from toolkit.cage.config import CageConfig

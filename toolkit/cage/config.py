@@ -97,6 +97,10 @@ class LogTable(BaseModel):
     """Folder of behaviour logs; the cage's own folder is made in it."""
     flush_s: float = Field(default=2.0, gt=0, le=60)
     """Seconds between commits: what a power loss may cost."""
+    level: Literal["frames", "bouts"] = "frames"
+    """"frames" keeps a row per classified frame, "bouts" only bouts and a summary of every second."""
+    unwritable_s: float = Field(default=600.0, ge=0, le=86_400)
+    """Seconds of rows that memory holds while the log cannot be written (a full disk); later ones are lost, said so."""
 
 
 class EngineTable(BaseModel):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from toolkit import __version__
-from toolkit.behaviour_log import ClockReading, LogWriter, Session
+from toolkit.behaviour_log import ClockReading, Level, LogWriter, Session
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera import open_camera
 from toolkit.cage.capture import CaptureThread
@@ -114,7 +114,8 @@ def run(
     ------
     ToolkitError
         If a part cannot be opened, the source does not fit the bundle, a camera that does not recover or an engine
-        fails, or the log cannot be written. What was seen until then is in the log, but in the last case.
+        fails, or the log cannot be opened, is damaged, or cannot be written at the end. What was seen until then is
+        in the log, but in the last case.
     """
 
     def building(progress: BuildProgress) -> None:
@@ -135,7 +136,8 @@ def run(
         session = session_of(config, parts.bundle, engines, clock)
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
-        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
+        most_held = round(config.log.unwritable_s * NS_PER_S / session.row_interval_ns)
+        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session, most_held=most_held))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
         watch.clock(clock)
@@ -185,4 +187,5 @@ def session_of(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], c
         utc_offset_ns=clock.utc_offset_ns,
         row_interval_ns=round(config.cage.stride * NS_PER_S / bundle.manifest.geometry.fps),
         start_ns=clock.utc_ns,
+        level=Level(config.log.level),
     )

@@ -102,6 +102,8 @@ class Health:
     clock_synchronised: bool | None = None
     clock_step_ns: int = 0
     """By how much the system clock has moved since the session began."""
+    log_faults: tuple[str, ...] = ()
+    """What is wrong with the log: it cannot be written now, damaged files that were set aside."""
     error: str | None = None
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
@@ -178,7 +180,7 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if status["silent_s"] > SILENT_S:
         fault = f": {status['source_fault']}" if status["source_fault"] else ""
         return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
-    return []
+    return [f"log: {fault}" for fault in status.get("log_faults", ())]
 
 
 def free_bytes(folder: Path) -> int | None:

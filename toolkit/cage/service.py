@@ -18,7 +18,7 @@ from toolkit.cage.journal import EventLog
 from toolkit.cage.notify import Notifier
 from toolkit.cage.page import open_page
 from toolkit.cage.recovery import SourceState
-from toolkit.errors import LogError
+from toolkit.errors import LogBusy
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Service:
         self._silent = self._overloaded = False
         self._clock_step_ns = 0
         self._source = SourceState()
+        self._log_faults: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         config = self._config
@@ -74,8 +75,8 @@ class Service:
         self._stack.close()
 
     def _leave_status(self, error: BaseException) -> None:
-        # With a fault of the log's the folder may be another daemon's, or not to be written to.
-        if not isinstance(error, LogError) and self._folder.is_dir():
+        # The folder may be another daemon's.
+        if not isinstance(error, LogBusy) and self._folder.is_dir():
             with suppress(OSError):
                 self._health.write(self._folder)
 
@@ -117,6 +118,7 @@ class Service:
         self._tell_of_source(health.source)
         if health.overloaded and not self._overloaded:
             self._events.warning("overloaded", dropped=health.frames_dropped)
+        self._tell_of_log(health.log_faults)
         step_s = (health.clock_step_ns - self._clock_step_ns) / NS_PER_S
         if abs(step_s) >= CLOCK_STEP_S:
             self._events.warning("clock-stepped", seconds=step_s, synchronised=health.clock_synchronised)
@@ -128,6 +130,15 @@ class Service:
         if source.given_up and not self._source.given_up:
             self._events.error("camera-given-up", restarts=source.restarts, fault=source.fault)
         self._source = source
+
+    def _tell_of_log(self, faults: tuple[str, ...]) -> None:
+        # The words after the colon may count; what comes before tells one fault from another.
+        by_name = {fault.partition(":")[0]: fault for fault in faults}
+        for name in by_name.keys() - self._log_faults.keys():
+            self._events.error("log-fault", fault=by_name[name])
+        for name in self._log_faults.keys() - by_name.keys():
+            self._events.info("log-fault-over", fault=name)
+        self._log_faults = by_name
 
     def stopping(self, reason: str) -> None:
         """Say that the daemon is ending as it should."""

@@ -237,6 +237,7 @@ class Watch:
         health.frames_processed = self._processed
         health.source = self._capture.source
         health.queue_depth, health.overloaded = len(queue), queue.overloaded
+        health.log_faults = self._log.faults
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
 
