@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from toolkit.behaviour_log import LogWriter
 
 SECTOR = 512
 SOURCE = Path(__file__).with_name("recorder.c")
+MEMORY = Path("/dev/shm")
 VARIANTS = ("nothing", "everything", "some", "torn")
 
 
@@ -178,13 +179,13 @@ def lose_power(folder: Path, *, starts: int = 2, commits: int = 40, every: int =
         if number % every != last:
             continue
         for variant in VARIANTS:
-            place = folder / "left"
-            shutil.rmtree(place, ignore_errors=True)
-            (place / "a1").mkdir(parents=True)
-            disk.leave(place / "a1", variant, chance)
-            begun_s = time.perf_counter()
-            found, broken = _open(place)
-            longest_s = max(longest_s, time.perf_counter() - begun_s)
+            with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+                place = Path(name)
+                (place / "a1").mkdir()
+                disk.leave(place / "a1", variant, chance)
+                begun_s = time.perf_counter()
+                found, broken = _open(place)
+                longest_s = max(longest_s, time.perf_counter() - begun_s)
             times += 1
             for start, rows in disk.announced.items():
                 there = found.get(session(start).uuid, [])

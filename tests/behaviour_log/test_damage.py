@@ -147,8 +147,8 @@ def test_damage_that_comes_while_the_log_is_written_ends_the_daemon_and_the_next
         add_rows(log, steps(6000, 6001))
         log.flush()
         # A page that the next commit has to read again, since it does not lie in a cache.
-        log._day._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-        log._day._connection.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
+        log._writer._day._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
+        log._writer._day._connection.execute("PRAGMA shrink_memory")  # type: ignore[union-attr]
         content = bytearray(path.read_bytes())
         content[4096:] = b"\x5a" * (len(content) - 4096)
         path.write_bytes(content)

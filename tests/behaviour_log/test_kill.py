@@ -82,8 +82,8 @@ def test_sqlites_own_full_disk(tmp_path: Path) -> None:
     with LogWriter(tmp_path, "a1", SESSION) as log:
         add_rows(log, steps(0, 100))
         log.flush()
-        pages = log._day._connection.execute("PRAGMA page_count").fetchone()[0]
-        log._day._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = log._writer._day._connection.execute("PRAGMA page_count").fetchone()[0]
+        log._writer._day._connection.execute(f"PRAGMA max_page_count = {pages}")
         add_rows(log, steps(100, 5000))
         with pytest.raises(LogError, match=r"is full.*Free some space"):
             log.flush()

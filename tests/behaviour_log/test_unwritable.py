@@ -102,8 +102,8 @@ def test_what_does_not_fit_is_unobserved_because_of_the_log(disk: Disk) -> None:
             log.clock(ClockReading(first * INTERVAL_NS, NOON_NS + first * INTERVAL_NS, True))
             first += 60
         assert HELD <= log.held < HELD + 50
-        assert len(log._batch.clocks) == 1
-        assert len(log._batch.intervals) < 10
+        assert len(log._writer._batch.clocks) == 1
+        assert len(log._writer._batch.intervals) < 10
         held = log.held
         disk.free()
         log.flush()

@@ -1,10 +1,10 @@
 """The behaviour log: one SQLite file per cage and UTC day."""
 
 from toolkit.behaviour_log.coverage import Interval
+from toolkit.behaviour_log.log_writer import LogWriter
 from toolkit.behaviour_log.reader import BehaviourLog, LoggedSession, read_log
 from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
-from toolkit.behaviour_log.writer import LogWriter
 
 __all__ = [
     "BehaviourLog",

@@ -36,6 +36,8 @@ class Batch:
 
     start_ns: int
     """UTC ns: the midnight of its day."""
+    stop_ns: int
+    """UTC ns: the next midnight."""
     rows: list[Row] = field(default_factory=list)
     seconds: dict[int, Second] = field(default_factory=dict)
     """By their start; replaces what the file has."""

@@ -121,6 +121,24 @@ def set_aside(path: Path, error: LogDamaged, found_ns: int) -> SetAside:
     return damaged
 
 
+def set_damaged_aside(path: Path, found_ns: int) -> bool:
+    """Look through a file, if there is one, and set it aside if it is damaged; say whether it was.
+
+    Raises
+    ------
+    LogError
+        If it cannot be read, or not be set aside.
+    """
+    if not path.exists() and not path.with_name(f"{path.name}-wal").exists():
+        return False
+    try:
+        check(path)
+    except LogDamaged as error:
+        set_aside(path, error, found_ns)
+        return True
+    return False
+
+
 def all_set_aside(folder: Path) -> list[SetAside]:
     """Return the damaged files that lie in a cage's folder, oldest finding first."""
     found = []

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,30 @@ def start_of_day(path: Path) -> int:
     return round(date.timestamp()) * NS_PER_S
 
 
+@dataclass(frozen=True)
+class Days:
+    """The day files of a cage."""
+
+    folder: Path
+    cage: str
+
+    def bounds(self, time_ns: int) -> tuple[int, int]:
+        """Return from when to when, UTC ns, the file goes that a time belongs to."""
+        start_ns = time_ns // NS_PER_DAY * NS_PER_DAY
+        return start_ns, start_ns + NS_PER_DAY
+
+    def path(self, time_ns: int) -> Path:
+        """Return that file."""
+        return day_path(self.folder, self.cage, time_ns)
+
+
 class DayFile:
-    """The file of one UTC day, open for writing by one session.
+    """The file of one UTC day, or of a boot whose rows wait for their date, open for writing by one session.
+
+    Parameters
+    ----------
+    start_ns, stop_ns
+        What the file is for: UTC ns of its midnights.
 
     Raises
     ------
@@ -57,14 +80,14 @@ class DayFile:
         LogDamaged if it is damaged. It is not looked through: `toolkit.behaviour_log.damage.check` is for that.
     """
 
-    def __init__(self, path: Path, cage: str, time_ns: int, session: Session) -> None:
+    def __init__(self, path: Path, cage: str, start_ns: int, stop_ns: int, session: Session) -> None:
         self.path = path
-        self.start_ns = time_ns // NS_PER_DAY * NS_PER_DAY
-        self.stop_ns = self.start_ns + NS_PER_DAY
+        self.start_ns = start_ns
+        self.stop_ns = stop_ns
         self._session = session
         self._first_index: int | None = None
         with log_errors(path):
-            _make_if_absent(path, cage, self.start_ns, session.ethogram)
+            _make_if_absent(path, cage, self.start_ns, session.ethogram, _day_label(start_ns, stop_ns))
             self._connection = connect(path)
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -241,7 +264,7 @@ def is_blank(connection: sqlite3.Connection) -> bool:
     return not tables
 
 
-def _make_if_absent(path: Path, cage: str, start_ns: int, ethogram: Ethogram) -> None:
+def _make_if_absent(path: Path, cage: str, start_ns: int, ethogram: Ethogram, day: str) -> None:
     """Make a file with a whole schema and rename it to its place, so that an empty one there is always a fault."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not _is_blank_file(path):
@@ -250,7 +273,7 @@ def _make_if_absent(path: Path, cage: str, start_ns: int, ethogram: Ethogram) ->
         raise LogDamaged(f"{path}: the file is gone, but its write-ahead log is not")
     meta = {
         "cage": cage,
-        "day": day_of(start_ns),
+        "day": day,
         "day_start_ns": start_ns,
         "ethogram": ethogram.model_dump_json(),
     }
@@ -267,6 +290,10 @@ def _make_if_absent(path: Path, cage: str, start_ns: int, ethogram: Ethogram) ->
         connection.execute("COMMIT")
     beside.replace(path)
     sync(path.parent)
+
+
+def _day_label(start_ns: int, stop_ns: int) -> str:
+    return day_of(start_ns) if stop_ns - start_ns == NS_PER_DAY else "pending"
 
 
 def _is_blank_file(path: Path) -> bool:

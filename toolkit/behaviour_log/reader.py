@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from toolkit.behaviour_log.coverage import SLACK, Interval
 from toolkit.behaviour_log.day_file import is_blank
 from toolkit.behaviour_log.migration import schema_version
+from toolkit.behaviour_log.pending import is_pending
 from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.bouts import Bout
 from toolkit.errors import LogError
@@ -93,7 +94,7 @@ class BehaviourLog:
 
 
 def read_log(path: Path) -> BehaviourLog:
-    """Read one day's file, or every day of a cage's folder.
+    """Read one day's file, or every day of a cage's folder: neither what was set aside nor what waits for its date.
 
     Parameters
     ----------
@@ -153,18 +154,22 @@ def _log_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise LogError(f"{path}: no such behaviour log. Expected a .sqlite file or a cage's log folder.")
-    files = sorted(path.glob("*.sqlite"))
+    files = _dated_files(path)
     if files:
         return files
-    cages = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.glob("*.sqlite"))]
+    cages = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _dated_files(folder)]
     if len(cages) == 1:
-        return sorted(cages[0].glob("*.sqlite"))
+        return _dated_files(cages[0])
     if cages:
         raise LogError(
             f"{path}: holds the logs of {len(cages)} cages ({', '.join(folder.name for folder in cages)}). "
             "Name one cage's folder."
         )
     raise LogError(f"{path}: holds no .sqlite file. Expected a folder that `toolkit cage run` wrote to.")
+
+
+def _dated_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.sqlite") if not is_pending(path))
 
 
 def _read_day(path: Path) -> _Day | None:

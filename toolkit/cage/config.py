@@ -99,6 +99,9 @@ class LogTable(BaseModel):
     """Seconds between commits: what a power loss may cost."""
     level: Literal["frames", "bouts"] = "frames"
     """"frames" keeps a row per classified frame, "bouts" only bouts and a summary of every second."""
+    unsynchronised: Literal["pending", "accept"] = "pending"
+    """Rows of a camera while the system's clock is unsynchronised: "pending" keeps them apart until it is, "accept"
+    dates them by it (a machine without a time service)."""
     unwritable_s: float = Field(default=600.0, ge=0, le=86_400)
     """Seconds of rows that memory holds while the log cannot be written (a full disk); later ones are lost, said so."""
 

@@ -137,7 +137,18 @@ def run(
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
         most_held = round(config.log.unwritable_s * NS_PER_S / session.row_interval_ns)
-        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session, most_held=most_held))
+        # A video's times are not a camera's: they need no true clock.
+        accept = config.log.unsynchronised == "accept" or config.camera.device is None
+        log = stack.enter_context(
+            LogWriter(
+                config.log.folder,
+                config.cage.name,
+                session,
+                most_held=most_held,
+                clock=clock,
+                accept_unsynchronised=accept,
+            )
+        )
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
         watch.clock(clock)

@@ -193,9 +193,10 @@ class Watch:
 
     def clock(self, reading: ClockReading) -> None:
         """Record what the clocks say."""
-        self._health.clock_synchronised = reading.synchronised
-        self._health.clock_step_ns = reading.utc_offset_ns - self._log.session.utc_offset_ns
         self._log.clock(reading)
+        self._health.clock_synchronised = reading.synchronised
+        step_ns = reading.utc_offset_ns - self._log.session.utc_offset_ns
+        self._health.clock_step_ns = step_ns if self._log.dated else 0
 
     def finish(self, reason: str) -> Summary:
         """Log the frames that still wait for successors, close the session, and say how it went."""
