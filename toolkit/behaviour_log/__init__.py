@@ -3,6 +3,7 @@
 from toolkit.behaviour_log.coverage import Interval
 from toolkit.behaviour_log.log_writer import LogWriter
 from toolkit.behaviour_log.reader import BehaviourLog, LoggedSession, read_log
+from toolkit.behaviour_log.retention import Retention, mark_exported
 from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
 
@@ -15,6 +16,8 @@ __all__ = [
     "LoggedSession",
     "Quality",
     "Reason",
+    "Retention",
     "Session",
+    "mark_exported",
     "read_log",
 ]

@@ -21,6 +21,7 @@ from toolkit.behaviour_log.coverage import Coverage
 from toolkit.behaviour_log.damage import all_set_aside, log_errors, set_damaged_aside
 from toolkit.behaviour_log.day_file import Days, accounted_in, accounted_until, day_files, day_of, start_of_day
 from toolkit.behaviour_log.pending import PendingFile, PendingGap, PendingRow
+from toolkit.behaviour_log.retention import Retention, remove_expired
 from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
 from toolkit.behaviour_log.writer import Account, SessionWriter
@@ -82,6 +83,7 @@ class LogWriter:
         self._days = Days(folder, cage)
         self._lock = -1
         self._faults: list[str] = []
+        self._retention_fault: str | None = None
         # Where this session's rows wait for their date.
         self._pending: Path | None = None
 
@@ -122,8 +124,7 @@ class LogWriter:
     @property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with the log, most telling first; empty where all is well."""
-        now = self._writer.fault
-        return (*([now] if now else []), *self._faults)
+        return (*filter(None, (self._writer.fault, self._retention_fault)), *self._faults)
 
     @property
     def held(self) -> int:
@@ -176,12 +177,21 @@ class LogWriter:
             If rows cannot be moved; they are safe where they wait.
         """
         self._writer.clock(reading)
-        if self._pending is not None and self._believes(reading):
+        self._believed = self._believes(reading)
+        if self._pending is not None and self._believed:
             self._date(self._pending, reading.utc_offset_ns)
 
     def flush(self) -> None:
         """Commit everything added so far, or keep it for the next time; see `SessionWriter.flush`."""
         self._writer.flush()
+
+    def retain(self, rules: Retention) -> tuple[Path, ...]:
+        """Remove the days that the rules let go, and return their files; none while the clock is not to be believed."""
+        if not self._believed or self._pending is not None:
+            return ()
+        retained = remove_expired(self._folder, self._cage, self.path, rules)
+        self._retention_fault = retained.fault
+        return retained.removed
 
     def close(self, reason: str) -> None:
         """Commit, mark the session closed, and leave a file that can be copied alone.

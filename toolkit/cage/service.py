@@ -6,7 +6,9 @@ or silence of the camera that was recorded. A loop that hangs, in a network or i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -139,6 +141,11 @@ class Service:
         for name in self._log_faults.keys() - by_name.keys():
             self._events.info("log-fault-over", fault=name)
         self._log_faults = by_name
+
+    def removed(self, days: Sequence[Path]) -> None:
+        """Say which days' files were removed."""
+        for path in days:
+            self._events.info("day-removed", file=path.name)
 
     def stopping(self, reason: str) -> None:
         """Say that the daemon is ending as it should."""

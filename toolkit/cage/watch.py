@@ -33,6 +33,7 @@ SILENT_S = 1.0
 CLOCK_S = 60.0
 HEALTH_S = 1.0
 STATUS_S = 10.0
+RETENTION_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Watch:
         self._heard_ns = self._started_ns
         self._busy_ns = 0
         self._processed = 0
-        self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress"), self._started_ns)
+        self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress", "retention"), self._started_ns)
 
     def run(self, stop: threading.Event) -> None:
         """Take what the camera delivers, step by step, until it ends or `stop` is set."""
@@ -187,6 +188,8 @@ class Watch:
             self._service.tell()
         if self._is_due("status", now_ns, STATUS_S):
             self._write_status()
+        if self._is_due("retention", now_ns, RETENTION_S):
+            self._service.removed(self._log.retain(self._config.log.retention))
         # At the very end the last rows are still to come.
         if not self._capture.queue.ended and self._is_due("progress", now_ns, TICK_S):
             self._tell_progress()
