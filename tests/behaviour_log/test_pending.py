@@ -95,6 +95,16 @@ def test_hours_without_a_date_may_span_midnights(tmp_path: Path) -> None:
     assert covered_once(read)
 
 
+def test_whoever_waits_for_a_long_move_is_told_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toolkit.behaviour_log.log_writer._MOVED_AT_ONCE", 10)
+    began, clock = unset()
+    told: list[int] = []
+    with LogWriter(tmp_path, "a1", began, clock=clock, on_move=lambda: told.append(1)) as log:
+        add_rows(log, rows(0, 95))
+        log.clock(truth(BOOT_NS + NS))
+        assert len(told) == 9
+
+
 def test_restarts_within_a_boot_wait_together(tmp_path: Path) -> None:
     with LogWriter(tmp_path, "a1", session(9, start_ns=NOON_NS - NS, offset_ns=NOON_NS - NS)) as log:
         add_rows(log, steps(0, 2))
@@ -157,6 +167,25 @@ def test_a_log_that_ends_far_ahead_is_not_overwritten_and_rows_wait(tmp_path: Pa
         assert log.faults == ()
         log.close("stopped")
     assert read_log(tmp_path / "a1").time_ns.tolist() == [NOON_NS + time_ns for time_ns in rows(0, 10)]
+
+
+def test_a_boot_of_two_starts_is_dated_together_or_not_at_all(tmp_path: Path) -> None:
+    """The log ends an hour and a half after the first start, and half an hour after the second."""
+    end_ns = NOON_NS + BOOT_NS + 5400 * NS
+    with LogWriter(tmp_path, "a1", session(9, start_ns=end_ns, offset_ns=end_ns)) as log:
+        add_rows(log, steps(0, 1))
+        log.close("stopped")
+    for number, start_ns in ((1, BOOT_NS), (2, BOOT_NS + 3600 * NS)):
+        began, clock = unset(number, start_ns)
+        with LogWriter(tmp_path, "a1", began, clock=clock) as log:
+            add_rows(log, [start_ns + step for step in steps(0, 10)])
+            log.clock(truth(start_ns + 100 * NS))
+            assert not log.dated
+            assert "the log ends 1.5 hours after they begin" in log.faults[0]
+            add_rows(log, [start_ns + step for step in steps(10, 20)], first=10)
+            log.close("stopped")
+    assert len(read_log(pending_file(tmp_path)).time_ns) == 40
+    assert len(read_log(pending_file(tmp_path)).provenance) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,7 @@ import pytest
 
 from tests.behaviour_log.sessions import DAY_NS, INTERVAL_NS, NOON_NS, NS, SESSION, add_rows, session, steps
 from toolkit.behaviour_log import ClockReading, LogWriter, Reason, read_log
+from toolkit.cage.health import STATUS, Health
 from toolkit.errors import LogError
 
 HELD = 250
@@ -86,6 +88,17 @@ def test_a_full_disk_costs_nothing_while_rows_can_be_held(disk: Disk) -> None:
     assert read.source_index.tolist() == list(range(310))
     assert read.unobserved == ()
     assert [bout.frames for bout in read.bouts] == [310]
+
+
+def test_the_status_is_told_on_a_full_disk(disk: Disk) -> None:
+    disk.log.mkdir()
+    health = Health("a1", state="running", error="a long word about something " * 9)
+    health.write(disk.log)
+    disk.fill()
+    health.log_faults, health.error = ("cannot be written: 3 rows held",), None
+    health.write(disk.log)
+    assert json.loads((disk.log / STATUS).read_text())["log_faults"] == ["cannot be written: 3 rows held"]
+    assert [path.name for path in disk.log.iterdir()] == [STATUS]
 
 
 def test_what_does_not_fit_is_unobserved_because_of_the_log(disk: Disk) -> None:

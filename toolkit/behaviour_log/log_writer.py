@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +57,8 @@ class LogWriter:
         What the session's offset was read from; None: it is to be believed.
     accept_unsynchronised
         Whether a clock is to be believed though the kernel says that it is not synchronised.
+    on_move
+        Called again and again while rows of a pending file are moved, which may take long.
 
     Raises
     ------
@@ -73,12 +76,14 @@ class LogWriter:
         most_held: int = 0,
         clock: ClockReading | None = None,
         accept_unsynchronised: bool = False,
+        on_move: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._cage = cage
         self._asked = session
         self._most_held = most_held
         self._accept = accept_unsynchronised
+        self._on_move = on_move
         self._believed = clock is None or self._believes(clock)
         self._days = Days(folder, cage)
         self._lock = -1
@@ -231,7 +236,8 @@ class LogWriter:
         self._pending = path
         if self._believed:
             pending.remember_offset(path, session.utc_offset_ns)
-            self._faults.insert(0, _behind(path, session.start_ns, until_ns or 0))
+            behind = self._behind(path, session.utc_offset_ns)
+            self._faults = [behind or "", *(fault for fault in self._faults if fault != behind)]
         else:
             self._faults.insert(
                 0, f"{path.name}: rows wait for their date: the clock is not synchronised. {_SET_CLOCK}"
@@ -276,9 +282,11 @@ class LogWriter:
     def _date(self, path: Path, offset_ns: int) -> None:
         """Move what waits, this session's rows included, and go on in the day files."""
         self._writer.flush()
-        if self._writer.fault is not None or _is_far_behind(
-            self._writer.session.start_ns + offset_ns, accounted_until(self._folder, self._cage)
-        ):
+        if self._writer.fault is not None:
+            return
+        behind = self._behind(path, offset_ns)
+        if behind is not None:
+            self._faults[0] = behind
             return
         self._writer.close("dated")
         writer = self._move(path, offset_ns, live=self._writer.session.uuid)
@@ -295,9 +303,9 @@ class LogWriter:
         sessions = pending.sessions_in(path)
         pending.remember_offset(path, offset_ns)
         pending.take_back(self._folder, self._cage, [session.uuid for session, _ in sessions])
-        until_ns = accounted_until(self._folder, self._cage)
-        if sessions and _is_far_behind(sessions[0][0].start_ns + offset_ns, until_ns):
-            self._faults.append(_behind(path, sessions[0][0].start_ns + offset_ns, until_ns or 0))
+        behind = self._behind(path, offset_ns)
+        if behind is not None:
+            self._faults.append(behind)
             return None
         writer = None
         for session, reason in sessions:
@@ -306,7 +314,7 @@ class LogWriter:
             )
             writer = self._dated_writer(dated, most_held=0)
             try:
-                _repeat(path, session.uuid, writer)
+                self._repeat(path, session.uuid, writer)
                 if session.uuid == live:
                     writer.flush()
                     break
@@ -317,35 +325,40 @@ class LogWriter:
         pending.remove(path)
         return writer
 
+    def _behind(self, path: Path, offset_ns: int) -> str | None:
+        """Say why the rows of a pending file cannot be dated by an offset: the log goes on long after them."""
+        until_ns = accounted_until(self._folder, self._cage)
+        start_ns = min((session.start_ns for session, _ in pending.sessions_in(path)), default=0) + offset_ns
+        if not _is_far_behind(start_ns, until_ns):
+            return None
+        end_ns = until_ns or 0
+        return (
+            f"{path.name}: rows wait for their date: the log ends {(end_ns - start_ns) / NS_PER_S / 3600:.1f} hours "
+            f"after they begin (log: {day_of(end_ns)}, clock: {day_of(start_ns)}). Set the system's clock, or move the "
+            "log's files out of the folder if the clock was wrong when they were written; then start the daemon again."
+        )
+
+    def _repeat(self, path: Path, uuid: str, writer: SessionWriter) -> None:
+        """Give a writer once more what a session has in a pending file."""
+        for number, event in enumerate(pending.events_in(path, uuid), start=1):
+            if isinstance(event, PendingRow):
+                writer.row(event.source_index, event.time_ns, event.probabilities, event.label, Quality(event.quality))
+            elif isinstance(event, PendingGap):
+                writer.unobserved(event.time_ns, event.stop_ns, event.reason)
+            else:
+                writer.clock(event)
+            if number % _MOVED_AT_ONCE == 0:
+                writer.flush()
+                self._on_move()
+
 
 _SET_CLOCK = (
     'Set up a time service, which dates them, or set [log] unsynchronised = "accept" on a machine that has none.'
 )
 
 
-def _repeat(path: Path, uuid: str, writer: SessionWriter) -> None:
-    """Give a writer once more what a session has in a pending file."""
-    for number, event in enumerate(pending.events_in(path, uuid), start=1):
-        if isinstance(event, PendingRow):
-            writer.row(event.source_index, event.time_ns, event.probabilities, event.label, Quality(event.quality))
-        elif isinstance(event, PendingGap):
-            writer.unobserved(event.time_ns, event.stop_ns, event.reason)
-        else:
-            writer.clock(event)
-        if number % _MOVED_AT_ONCE == 0:
-            writer.flush()
-
-
 def _is_far_behind(start_ns: int, until_ns: int | None) -> bool:
     return until_ns is not None and until_ns - start_ns > MOST_BACKWARD_S * NS_PER_S
-
-
-def _behind(path: Path, start_ns: int, until_ns: int) -> str:
-    return (
-        f"{path.name}: rows wait for their date: the log ends {(until_ns - start_ns) / NS_PER_S / 3600:.1f} hours "
-        f"after they begin (log: {day_of(until_ns)}, clock: {day_of(start_ns)}). Set the system's clock, or move the "
-        "log's files out of the folder if the clock was wrong when they were written; then start the daemon again."
-    )
 
 
 def _take_lock(folder: Path) -> int:

@@ -147,6 +147,7 @@ def run(
                 most_held=most_held,
                 clock=clock,
                 accept_unsynchronised=accept,
+                on_move=service.moving,
             )
         )
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))

@@ -152,8 +152,15 @@ class Health:
 
     def write(self, folder: Path) -> None:
         """Write the status file."""
-        with atomic_write(folder / STATUS) as beside:
-            beside.write_text(json.dumps(self.status(folder), indent=2) + "\n")
+        path = folder / STATUS
+        text = json.dumps(self.status(folder), indent=2) + "\n"
+        try:
+            with atomic_write(path) as beside:
+                beside.write_text(text)
+        except OSError:
+            # A full disk has no room for a second file, and it is now that the status matters.
+            with path.open("r+") as file:
+                file.write(text.rstrip("\n").ljust(path.stat().st_size - 1) + "\n")
 
 
 def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 BUILD_S = 600
 """What each step of a build of engines asks systemd to wait for the next one."""
 
+MOVE_S = 60
+"""What each step of dating rows asks systemd to wait for the next one."""
+
 CLOCK_STEP_S = 1.0
 """Steps of the system's clock from here on are worth a line."""
 
@@ -89,6 +92,11 @@ class Service:
     def building(self, progress: BuildProgress) -> None:
         """Ask systemd to wait while engines are built."""
         self._notifier.send(EXTEND_TIMEOUT_USEC=BUILD_S * 1_000_000, STATUS=f"building engines: {progress.stage}")
+
+    def moving(self) -> None:
+        """Say that rows which waited for their date are moved, at the start or while the daemon runs."""
+        self._notifier.send(EXTEND_TIMEOUT_USEC=MOVE_S * 1_000_000, STATUS="dating rows that waited")
+        self._notifier.ping()
 
     def progress(self, rows: int) -> None:
         """Say that a frame was processed, or silence recorded; called for every frame.
