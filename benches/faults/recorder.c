@@ -2,7 +2,8 @@
 
    FAULT_FOLDER    the folder, absolute
    FAULT_RECORD    file that takes the records; absent: none
-   FAULT_CONTROL   file that holds "ERRNO KINDS" while writes ("w") or syncs ("s") are to fail; absent: nothing fails
+   FAULT_CONTROL   file that holds "ERRNO KINDS" while writes ("w") or syncs ("s") are to fail, or "ERRNO r OFFSET"
+                   while reads from OFFSET on are; absent: nothing fails
 
    A record: op (1 byte), fd (i32), offset (i64), lengths of path and data (u32 each), path, data; little-endian.
    It is written after the call succeeded. Memory maps are not recorded: SQLite maps only its -shm file, which no
@@ -67,7 +68,7 @@ static void put(char op, int32_t fd, int64_t offset, const char *path, const voi
         abort();
 }
 
-static int fails(char kind) {
+static int fails_at(char kind, int64_t offset) {
     const char *place = getenv("FAULT_CONTROL");
     char text[32] = {0};
     int fd = place ? plain_open(place, O_RDONLY | O_CLOEXEC, 0) : -1;
@@ -75,9 +76,14 @@ static int fails(char kind) {
     ssize_t got = read(fd, text, sizeof text - 1);
     plain_close(fd);
     if (got <= 0 || !strchr(text, kind)) return 0;
+    long long from = 0;
+    sscanf(text, "%*d %*s %lld", &from);
+    if (offset < from) return 0;
     errno = atoi(text);
     return 1;
 }
+
+static int fails(char kind) { return fails_at(kind, INT64_MAX); }
 
 static int opened(int fd, const char *path, int flags, int existed) {
     if (fd < 0 || fd >= MOST_FDS) return fd;
@@ -138,6 +144,14 @@ ssize_t write(int fd, const void *data, size_t length) {
     }
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
+
+#define PREAD(name, offset_type) \
+    ssize_t name(int fd, void *data, size_t length, offset_type offset) { \
+        REAL(ssize_t, name, int, void *, size_t, offset_type); \
+        return is_ours(fd) && fails_at('r', offset) ? -1 : real(fd, data, length, offset); \
+    }
+PREAD(pread, off_t)
+PREAD(pread64, off64_t)
 
 #define TRUNCATE(name, offset_type) \
     int name(int fd, offset_type length) { \

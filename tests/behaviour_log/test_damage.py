@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from benches.faults.log_power import compile_recorder
 from tests.behaviour_log.sessions import DAY_NS, INTERVAL_NS, NOON_DAY, NOON_NS, NS, SESSION, add_rows, session, steps
 from toolkit.behaviour_log import Interval, LogWriter, Reason, read_log
 from toolkit.errors import LogError
@@ -32,6 +37,13 @@ def overwrite_late_pages(path: Path) -> None:
     path.write_bytes(content)
 
 
+def write_a_page_to_the_wrong_place(path: Path) -> None:
+    """Every page is sound by itself: only the whole does not hang together."""
+    content = bytearray(path.read_bytes())
+    content[-3 * 4096 : -2 * 4096] = content[-2 * 4096 : -4096]
+    path.write_bytes(content)
+
+
 def make_empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -45,7 +57,10 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-@pytest.mark.parametrize("damage", [overwrite_late_pages, make_empty, make_text, cut_in_half])
+@pytest.mark.parametrize(
+    "damage",
+    [overwrite_late_pages, write_a_page_to_the_wrong_place, make_empty, make_text, cut_in_half],
+)
 def test_a_damaged_file_is_set_aside_and_the_log_goes_on(tmp_path: Path, damage: object) -> None:
     path = written(tmp_path)
     assert callable(damage)
@@ -172,6 +187,37 @@ def test_what_cannot_be_reached_is_not_set_aside(tmp_path: Path) -> None:
                 LogWriter(tmp_path, "a1", session(2, start_ns=NOON_NS + 60 * NS)).__enter__()
     assert not list(path.parent.glob("*corrupt*"))
     assert len(read_log(tmp_path).time_ns) == 1000
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc compiles what fails the reads")
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EREMOTEIO, "LogError"), (errno.EACCES, "LogError"), (errno.EIO, "LogDamaged")]
+)
+def test_only_a_sector_that_is_gone_is_damage(tmp_path: Path, number: int, kind: str) -> None:
+    """The pages from 20 kB on cannot be read: the file opens, and looking through it finds that."""
+    path = written(tmp_path)
+    control = tmp_path / "control"
+    control.write_text(f"{number} r 20480")
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(compile_recorder(tmp_path)),
+        "FAULT_FOLDER": str(path.parent),
+        "FAULT_CONTROL": str(control),
+    }
+    program = """
+import sys
+from pathlib import Path
+from toolkit.behaviour_log.damage import check
+from toolkit.errors import LogError
+try:
+    check(Path(sys.argv[1]))
+except LogError as error:
+    print(type(error).__name__, error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(path)], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.split()[0] == kind
 
 
 def test_a_copy_of_a_day_is_not_looked_at(tmp_path: Path) -> None:
