@@ -123,6 +123,8 @@ class Lab:
 @given(events)
 @example([("row", 0), ("gap", 50, 100), ("flush",), ("kill", 500)])
 @example([("row", 300), ("silence", 300), ("row", -200), ("row", -190)])
+# Silence of no length, again and again.
+@example([("row", 0), ("silence", 1), ("restart", 0)] * 4)
 def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))

@@ -96,8 +96,12 @@ class Coverage:
         elif self._row_ns is None and self._gap is None:
             changes = self._up_to(start_ns, reason)
         elif self._row_ns is not None:
-            near = start_ns <= self.until_ns + SLACK * self._interval_ns
-            self.until_ns = max(start_ns, self._row_ns + 1) if near else self.until_ns
+            cut_ns = max(start_ns, self._row_ns + 1)
+            if start_ns <= self.until_ns + SLACK * self._interval_ns:
+                # A row is cut short by an interval that is stored, or not at all: a reader knows nothing else.
+                if stop_ns <= cut_ns:
+                    return []
+                self.until_ns = cut_ns
         if stop_ns > self.until_ns:
             changes += self._extend(stop_ns, reason)
         return changes

@@ -102,7 +102,7 @@ class LogTable(BaseModel):
     """"frames" keeps a row per classified frame, "bouts" only bouts and a summary of every second."""
     unsynchronised: Literal["pending", "accept"] = "pending"
     """Rows while the clock is unsynchronised: "pending" keeps them apart until it is, "accept" dates them anyway."""
-    unwritable_s: float = Field(default=600.0, ge=0, le=86_400)
+    unwritable_s: float = Field(default=600.0, ge=0, le=7200)
     """Seconds of rows that memory holds while the log cannot be written (a full disk); later ones are lost, said so."""
     keep_days: int = Field(default=0, ge=0, le=36_500)
     """Whole days of log before today that are kept; older files are removed. 0: all are."""
