@@ -14,6 +14,7 @@
     ├── FlowError             optical flow that cannot be computed
     ├── CameraError           a camera that cannot be opened or stopped delivering
     ├── LogError              a behaviour log that cannot be opened, written or read
+    │   └── LogBusy           another daemon writes it
     └── MissingDependency     an optional package that this command needs
 
 A message says what was expected, what was found and what to do next. The command line prints it without a
@@ -73,6 +74,10 @@ class CameraError(ToolkitError):
 
 class LogError(ToolkitError):
     """A behaviour log cannot be opened, written or read."""
+
+
+class LogBusy(LogError):
+    """Another daemon writes the behaviour log: what lies beside it is that daemon's."""
 
 
 class MissingDependency(ToolkitError):

@@ -101,9 +101,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def move_into_place(written: Path, path: Path) -> None:
     """Sync a file that is complete and rename it to `path` on the same file system, replacing what is there."""
     written.chmod(0o644)
-    _sync(written)
+    sync(written)
     written.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def file_name(text: str) -> str:
 def replace_directory(beside: Path, path: Path) -> None:
     """Sync a directory's files and rename it to `path` in the same folder, replacing what is there."""
     for file in beside.rglob("*"):
-        _sync(file)
+        sync(file)
     if path.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
         path.replace(old / path.name)
@@ -154,7 +154,7 @@ def replace_directory(beside: Path, path: Path) -> None:
         shutil.rmtree(old)
     else:
         beside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -166,7 +166,7 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

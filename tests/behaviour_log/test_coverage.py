@@ -91,8 +91,6 @@ class Lab:
 
     def engines(self) -> None:
         self.log.change_engines({"rgb": f"other-{self.index}"}, "failed")
-        self.committed += self.pending
-        self.pending = []
 
     def silence(self, length_ms: int) -> None:
         since_ms = self.now_ms
@@ -141,6 +139,8 @@ class Lab:
 @example([("row", 300), ("silence", 300), ("row", -200), ("row", -190)])
 @example([("pace", 4), ("row", 40), ("row", 160), ("pace", 1), ("row", 160), ("kill", 500), ("row", 40), ("row", 40)])
 @example([("row", 0), ("pace", 3), ("row", 40), ("engines",), ("row", 120), ("pace", 1), ("flush",), ("kill", 90)])
+# Silence of no length, again and again.
+@example([("row", 0), ("silence", 1), ("restart", 0)] * 4)
 def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab(Path(folder))

@@ -74,7 +74,7 @@ def test_every_row_is_decided_as_the_filter_says(
     began_ns = NOON_NS if start == "noon" else MIDNIGHT_NS - 20 * INTERVAL_NS
     now = committed = 0
     with tempfile.TemporaryDirectory() as folder:
-        with LogWriter(Path(folder), "a1", session(start_ns=began_ns, offset_ns=began_ns), make()) as log:
+        with LogWriter(Path(folder), "a1", session(start_ns=began_ns, offset_ns=began_ns), lambda _: make()) as log:
             for name, label, count in [*events, ("rows", 0, 1)]:
                 if name == "flush":
                     log.flush()
@@ -111,7 +111,7 @@ def test_without_a_filter_rows_are_decided_as_they_are_labelled(tmp_path: Path) 
 @pytest.mark.parametrize("make", [viterbi, hysteresis])
 def test_raw_labels_stay_and_a_flicker_leaves_no_bout(tmp_path: Path, make: Callable[[], DecisionFilter]) -> None:
     raw = [0] * 10 + [1] * 2 + [0] * 10 + [2] * 5
-    with LogWriter(tmp_path, "a1", SESSION, make()) as log:
+    with LogWriter(tmp_path, "a1", SESSION, lambda _: make()) as log:
         for number, label in enumerate(raw):
             add_row(log, number, label)
             # While the flicker lasts, Viterbi takes it for a bout: what is committed then must not stay.
@@ -126,7 +126,7 @@ def test_raw_labels_stay_and_a_flicker_leaves_no_bout(tmp_path: Path, make: Call
 
 
 def test_what_a_power_loss_cuts_short_keeps_the_label_in_force(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, "a1", SESSION, hysteresis()) as log:
+    with LogWriter(tmp_path, "a1", SESSION, lambda _: hysteresis()) as log:
         for number, label in enumerate([0] * 5 + [1] * 3):
             add_row(log, number, label)
         log.flush()
@@ -138,7 +138,7 @@ def test_what_a_power_loss_cuts_short_keeps_the_label_in_force(tmp_path: Path) -
 @pytest.mark.parametrize("make", [viterbi, hysteresis])
 def test_a_bout_goes_on_over_midnight(tmp_path: Path, make: Callable[[], DecisionFilter | None]) -> None:
     began_ns = MIDNIGHT_NS - 10 * INTERVAL_NS
-    with LogWriter(tmp_path, "a1", session(start_ns=began_ns, offset_ns=began_ns), make()) as log:
+    with LogWriter(tmp_path, "a1", session(start_ns=began_ns, offset_ns=began_ns), lambda _: make()) as log:
         # A flicker just before midnight, and another behaviour from the first row after it on.
         for number, label in enumerate([1] * 9 + [0] + [2] * 10):
             add_row(log, number, label)

@@ -1,69 +1,46 @@
-"""Kill -9, full disks and places that cannot be written to."""
+"""Kill -9, power loss, full disks and places that cannot be written to.
+
+The campaigns of `benches.faults`, short: ``python -m benches.faults`` runs them long.
+"""
 
 from __future__ import annotations
 
-import random
+import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from benches.faults.log_kill import kill_a_writer
+from benches.faults.log_power import lose_power
+from benches.faults.log_writes import fail_writes
 from tests.behaviour_log.sessions import INTERVAL_NS, SESSION, add_rows, session, steps
 from toolkit.behaviour_log import LogWriter, Reason, read_log
 from toolkit.errors import LogError
 
 ROOT = Path(__file__).parents[2]
 
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc compiles what records or fails the writes")
 
-@pytest.mark.slow
+
 def test_killed_at_any_moment(tmp_path: Path) -> None:
-    """Twenty starts of a real writer, each killed at a random moment, some of them while it starts."""
-    moments = random.Random(2)
-    committed: dict[int, int] = {}
-    for number in range(1, 21):
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.behaviour_log.write_forever", str(tmp_path), str(number)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "started\n"
-            time.sleep(moments.uniform(0.0, 0.35))
-            writer.kill()
-            # The kill may cut the last number short.
-            said = writer.stdout.read()
-            numbers = said[: said.rfind("\n") + 1].split()
-            committed[number] = int(numbers[-1]) if numbers else 0
-    assert sum(committed.values()) > 200, "the writers hardly wrote: the test tested nothing"
-    files = sorted(tmp_path.rglob("*.sqlite"))
-    for path in files:
-        with sqlite3.connect(path) as database:
-            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            uuids = database.execute(
-                "SELECT session_uuid, COUNT(*), COUNT(DISTINCT source_index) FROM frames GROUP BY 1"
-            )
-            rows = {int(uuid[-12:]): (count, distinct) for uuid, count, distinct in uuids}
-        database.close()
-        if len(files) == 1:
-            for number, expected in committed.items():
-                found, distinct = rows.get(number, (0, 0))
-                assert found == distinct, "a frame is in the log twice"
-                assert expected <= found <= expected + 10, "a commit is missing"
-    with LogWriter(tmp_path, "a1", session(99, start_ns=time.time_ns(), offset_ns=time.time_ns())) as log:
-        add_rows(log, steps(100, 102))
-        log.close("stopped")
-    read = read_log(tmp_path)
-    down = [gap for gap in read.unobserved if gap.reason is Reason.DAEMON_DOWN]
-    starts = sum(1 for count in committed.values() if count)
-    assert len(down) >= starts
-    spans = [(t, t + d) for t, d in zip(read.time_ns.tolist(), read.duration_ns.tolist(), strict=True)]
-    spans = sorted(spans + [(gap.start_ns, gap.stop_ns) for gap in read.unobserved])
-    assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
-    assert sum(bout.frames for bout in read.bouts) == len(read.time_ns)
+    outcome = kill_a_writer(8, tmp_path)
+    assert (outcome.faults, outcome.rows_lost) == ((), 0)
+
+
+@needs_gcc
+def test_power_lost_at_any_moment(tmp_path: Path) -> None:
+    outcome = lose_power(tmp_path, commits=30, every=15)
+    assert (outcome.faults, outcome.rows_lost) == ((), 0)
+    assert outcome.times > 120
+
+
+@needs_gcc
+def test_writes_and_syncs_that_fail(tmp_path: Path) -> None:
+    outcome = fail_writes(10, tmp_path)
+    assert (outcome.faults, outcome.rows_lost) == ((), 0)
 
 
 def test_a_disk_that_fills_up(tmp_path: Path) -> None:
@@ -105,8 +82,8 @@ def test_sqlites_own_full_disk(tmp_path: Path) -> None:
     with LogWriter(tmp_path, "a1", SESSION) as log:
         add_rows(log, steps(0, 100))
         log.flush()
-        pages = log._day._connection.execute("PRAGMA page_count").fetchone()[0]
-        log._day._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = log._writer._day._connection.execute("PRAGMA page_count").fetchone()[0]
+        log._writer._day._connection.execute(f"PRAGMA max_page_count = {pages}")
         add_rows(log, steps(100, 5000))
         with pytest.raises(LogError, match=r"is full.*Free some space"):
             log.flush()
@@ -118,19 +95,6 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     file.write_text("in the way")
     with pytest.raises(LogError, match=r"cannot be written.*Expected a folder that this user may write to"):
         LogWriter(file, "a1", SESSION).__enter__()
-
-
-def test_a_damaged_file(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, "a1", SESSION) as log:
-        add_rows(log, steps(0, 100))
-        log.close("stopped")
-    content = bytearray(log.path.read_bytes())
-    content[4096:] = b"\xff" * (len(content) - 4096)
-    log.path.write_bytes(content)
-    with pytest.raises(LogError, match="The file is damaged: move it aside"):
-        LogWriter(tmp_path, "a1", session(2)).__enter__()
-    with pytest.raises(LogError, match="cannot be read"):
-        read_log(log.path)
 
 
 def test_a_start_that_was_killed_before_it_wrote_anything(tmp_path: Path) -> None:

@@ -6,11 +6,10 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.behaviour_log.sessions import DAY_NS, INTERVAL_NS, NOON_NS, SESSION, add_rows, session, steps
-from toolkit.behaviour_log import LogWriter, Quality, Reason, read_log
+from tests.behaviour_log.sessions import DAY_NS, NOON_NS, SESSION, add_rows, session, steps
+from toolkit.behaviour_log import LogWriter, read_log
 from toolkit.errors import LogError
 from toolkit.ethogram import ethogram_from_names
 
@@ -63,49 +62,6 @@ def test_a_newer_schema(tmp_path: Path, reads: bool) -> None:
             read_log(path)
         else:
             LogWriter(tmp_path, "a1", session(2)).__enter__()
-
-
-def test_a_log_of_the_first_schema_takes_new_reasons(tmp_path: Path) -> None:
-    """Its table of unobserved time admitted fewer reasons; "blocked" is "obstructed" now."""
-    path = written(tmp_path)
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE unobserved")
-        database.execute("DROP TABLE pace")
-        database.execute(
-            "CREATE TABLE unobserved (start_ns INTEGER PRIMARY KEY, stop_ns INTEGER NOT NULL, reason TEXT NOT NULL "
-            "CHECK (reason IN ('camera-lost', 'daemon-down', 'overload', 'frozen', 'dark', 'blocked', "
-            "'clock-unsynchronised', 'end-of-source')))"
-        )
-        after_ns = NOON_NS + 3 * INTERVAL_NS
-        database.execute("INSERT INTO unobserved VALUES (?, ?, 'blocked')", (after_ns, after_ns + INTERVAL_NS))
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    with LogWriter(tmp_path, "a1", session(2, start_ns=after_ns + INTERVAL_NS)) as log:
-        log.unobserved(4 * INTERVAL_NS, 9 * INTERVAL_NS, Reason.SHIFTED)
-        log.close("stopped")
-    read = read_log(path)
-    assert [(gap.reason, gap.stop_ns - gap.start_ns) for gap in read.unobserved] == [
-        (Reason.OBSTRUCTED, INTERVAL_NS),
-        (Reason.SHIFTED, 5 * INTERVAL_NS),
-    ]
-    assert len(read.time_ns) == 3
-
-
-def test_a_log_whose_rows_all_stood_for_the_same_time(tmp_path: Path) -> None:
-    """The second schema knows no change of pace; a writer brings it up to date."""
-    path = written(tmp_path)
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE pace")
-        database.execute("PRAGMA user_version = 2")
-    database.close()
-    assert read_log(path).duration_ns.tolist() == [INTERVAL_NS] * 3
-    with LogWriter(tmp_path, "a1", session(2, start_ns=NOON_NS + 3 * INTERVAL_NS)) as log:
-        log.row(9, 3 * INTERVAL_NS, np.ones(3, dtype=np.float32), 0, Quality(0), interval_ns=5 * INTERVAL_NS)
-        log.unobserved(8 * INTERVAL_NS, 9 * INTERVAL_NS, Reason.ENGINE_FAILED)
-        log.close("stopped")
-    read = read_log(path)
-    assert read.duration_ns.tolist() == [*[INTERVAL_NS] * 3, 5 * INTERVAL_NS]
-    assert [gap.reason for gap in read.unobserved] == [Reason.ENGINE_FAILED]
 
 
 def test_several_cages(tmp_path: Path) -> None:

@@ -191,14 +191,6 @@ def test_a_clock_set_back_keeps_the_order_and_says_so(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_clock_set_far_back_is_refused(tmp_path: Path) -> None:
-    with LogWriter(tmp_path, "a1", SESSION) as log:
-        add_rows(log, steps(0, 1))
-        log.close("stopped")
-    with pytest.raises(LogError, match=r"log ends 24\.0 hours after this session begins.*Set the system's clock"):
-        LogWriter(tmp_path, "a1", session(2, start_ns=NOON_NS - DAY_NS)).__enter__()
-
-
 def test_no_frame_is_written_twice(tmp_path: Path) -> None:
     with LogWriter(tmp_path, "a1", SESSION) as log:
         add_rows(log, steps(0, 10))

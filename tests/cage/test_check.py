@@ -190,4 +190,4 @@ def test_a_log_that_is_damaged(tmp_path: Path, bundle: Bundle, write_video: Writ
     (folder / "a1_2027-01-15.sqlite").write_text("not a database\n" * 1000)
     found = faults(check(cage(tmp_path, bundle.path, write_video("mouse.mp4", 5))))
     assert set(found) == {"log"}
-    assert "move it aside" in found["log"]
+    assert "sets it aside" in found["log"]

@@ -64,7 +64,7 @@ def test_networks_that_are_too_slow(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert log.duration_ns[-1] == pytest.approx(3 * NS_PER_S / FPS, abs=10) or log.unobserved
     assert summary.windows_skipped == 2 * int((places == 3).sum()) + 2
     assert len(log.bouts) == 1
-    assert len(bouts_of_rows(log, log.label, own_probability(log), BoutRules(min_bout_s=0.5))) == 1
+    assert len(bouts_of_rows(log, log.label, own_probability(log, log.label), BoutRules(min_bout_s=0.5))) == 1
     told = [message for message in caplog.messages if "stride-changed" in message]
     assert told == ["cage=a1 event=stride-changed stride=3 frame_ms=10 window_ms=50"]
     assert summary.latency_p99_s is not None

@@ -42,7 +42,7 @@ def write_log(
         row_interval_ns=INTERVAL_NS,
         start_ns=START_NS,
     )
-    with LogWriter(folder, "cage-07", session, decide) as writer:
+    with LogWriter(folder, "cage-07", session, lambda _interval_ns: decide) as writer:
         missing = {first: (stop, reason) for first, stop, reason in gaps}
         frame = 0
         while frame < len(labels):

@@ -39,6 +39,8 @@ class Coverage:
     ----------
     until_ns
         UTC ns up to which the log already accounts for time; None for a new log, which begins with its first event.
+    absent
+        Why there is nothing between then and the first event.
 
     Examples
     --------
@@ -49,8 +51,9 @@ class Coverage:
     [(1210, 2000)]
     """
 
-    def __init__(self, until_ns: int | None) -> None:
+    def __init__(self, until_ns: int | None, absent: Reason = Reason.DAEMON_DOWN) -> None:
         self.until_ns = until_ns
+        self._absent = absent
         # The newest event: a row's time, an interval, or neither while only earlier sessions are known.
         self._row_ns: int | None = None
         self._gap: Interval | None = None
@@ -93,8 +96,12 @@ class Coverage:
         elif self._row_ns is None and self._gap is None:
             changes = self._up_to(start_ns, reason)
         elif self._row_ns is not None:
-            near = start_ns <= self.until_ns + SLACK * self._interval_ns
-            self.until_ns = max(start_ns, self._row_ns + 1) if near else self.until_ns
+            cut_ns = max(start_ns, self._row_ns + 1)
+            if start_ns <= self.until_ns + SLACK * self._interval_ns:
+                # A row is cut short by an interval that is stored, or not at all: a reader knows nothing else.
+                if stop_ns <= cut_ns:
+                    return []
+                self.until_ns = cut_ns
         if stop_ns > self.until_ns:
             changes += self._extend(stop_ns, reason)
         return changes
@@ -111,7 +118,7 @@ class Coverage:
         if hole_ns <= 0:
             return []
         if self._gap is None:
-            return self._extend(time_ns, Reason.DAEMON_DOWN)
+            return self._extend(time_ns, self._absent)
         return self._extend(time_ns, self._gap.reason if hole_ns <= SLACK * self._interval_ns else reason)
 
     def _extend(self, stop_ns: int, reason: Reason) -> list[Interval]:

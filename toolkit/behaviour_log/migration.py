@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from toolkit.behaviour_log.schema import APPLICATION_ID, PACE, SCHEMA_VERSION, UNOBSERVED
+from toolkit.behaviour_log.schema import APPLICATION_ID, NOTE, PACE, SCHEMA_VERSION, SECOND, UNOBSERVED
 from toolkit.errors import LogError
 
 
 def _admit_reasons(connection: sqlite3.Connection) -> None:
-    """Version 2 has more reasons for unobserved time, and ``blocked``, which was never written, is ``obstructed``."""
+    """Admit every reason for unobserved time. ``blocked``, which version 1 had, is ``obstructed`` since version 2."""
     connection.execute("ALTER TABLE unobserved RENAME TO unobserved_before")
     connection.execute(UNOBSERVED)
     connection.execute(
@@ -21,13 +21,16 @@ def _admit_reasons(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE unobserved_before")
 
 
-def _admit_pace(connection: sqlite3.Connection) -> None:
-    """Version 3 has a reason more, and rows whose interval changes within a session."""
+def _add_seconds(connection: sqlite3.Connection) -> None:
+    """Version 3 has summaries of seconds, rows whose interval changes, notes, and more reasons."""
     _admit_reasons(connection)
     connection.execute(PACE)
+    connection.execute(SECOND)
+    connection.execute(NOTE)
+    connection.execute("ALTER TABLE session ADD COLUMN level TEXT NOT NULL DEFAULT 'frames'")
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _admit_reasons, 2: _admit_pace}
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _admit_reasons, 2: _add_seconds}
 """Step from the version that is the key to the next one, run inside a transaction. Version 1 is the first."""
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.behaviour_log.coverage import Interval
+from toolkit.behaviour_log.coverage import SLACK, Interval
 from toolkit.behaviour_log.day_file import is_blank
 from toolkit.behaviour_log.migration import schema_version
-from toolkit.behaviour_log.schema import Reason
+from toolkit.behaviour_log.pending import is_pending
+from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.bouts import NO_LABEL, Bout
 from toolkit.errors import LogError
 from toolkit.ethogram import Ethogram
@@ -40,24 +41,30 @@ class LoggedSession:
     config: Mapping[str, Any]
     utc_offset_ns: int
     row_interval_ns: int
+    """Time that a row stands for; a second where summaries of seconds stand in for frames."""
     start_ns: int
     """UTC ns; of a session in several files the earliest."""
     stop_ns: int | None
     """UTC ns; None while it runs, and where it was killed."""
     stop_reason: str | None
+    level: Level = Level.FRAMES
 
 
 @dataclass(frozen=True)
 class BehaviourLog:
-    """What was logged, in time order. N rows, K behaviours."""
+    """What was logged, in time order. N rows, K behaviours.
+
+    Of sessions of level "bouts" a row is the summary of up to a second: its label that of most frames, its
+    probabilities their means, its quality flagged as `Quality.SUMMARY`. Their bouts are those of the frames.
+    """
 
     cage: str
     ethogram: Ethogram
     time_ns: NDArray[np.int64]
     """(N,) int64 capture times, UTC ns, increasing."""
     duration_ns: NDArray[np.int64]
-    """(N,) int64 time that each row stands for: up to the next row or unobserved interval, or the interval that it was
-    written with where nothing follows. Together with `unobserved` it covers the log's time exactly once."""
+    """(N,) int64 time that each row stands for: up to the next row or unobserved interval, or its own span where
+    nothing follows. Together with `unobserved` it covers the log's time exactly once."""
     source_index: NDArray[np.int64]
     """(N,) int64 number of the frame in its source; starts again with every session."""
     label: NDArray[np.int16]
@@ -102,7 +109,7 @@ class BehaviourLog:
 
 
 def read_log(path: Path) -> BehaviourLog:
-    """Read one day's file, or every day of a cage's folder.
+    """Read one day's file, or every day of a cage's folder: neither what was set aside nor what waits for its date.
 
     Parameters
     ----------
@@ -127,7 +134,7 @@ def read_log(path: Path) -> BehaviourLog:
         cage=days[0].cage,
         ethogram=days[0].ethogram,
         time_ns=time_ns,
-        duration_ns=_durations(time_ns, intervals, unobserved),
+        duration_ns=_durations(time_ns, np.concatenate([day.span_ns for day in days]), intervals, unobserved),
         source_index=np.concatenate([day.source_index for day in days]),
         label=np.concatenate([day.label for day in days]),
         probabilities=np.concatenate([day.probabilities for day in days]),
@@ -145,6 +152,8 @@ class _Day:
     ethogram: Ethogram
     time_ns: NDArray[np.int64]
     source_index: NDArray[np.int64]
+    span_ns: NDArray[np.int64]
+    """From a row's time to the end of the last frame that it stands for."""
     row_interval_ns: NDArray[np.int64]
     label: NDArray[np.int16]
     probabilities: NDArray[np.uint8]
@@ -160,18 +169,22 @@ def _log_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise LogError(f"{path}: no such behaviour log. Expected a .sqlite file or a cage's log folder.")
-    files = sorted(path.glob("*.sqlite"))
+    files = _dated_files(path)
     if files:
         return files
-    cages = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and any(folder.glob("*.sqlite"))]
+    cages = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _dated_files(folder)]
     if len(cages) == 1:
-        return sorted(cages[0].glob("*.sqlite"))
+        return _dated_files(cages[0])
     if cages:
         raise LogError(
             f"{path}: holds the logs of {len(cages)} cages ({', '.join(folder.name for folder in cages)}). "
             "Name one cage's folder."
         )
     raise LogError(f"{path}: holds no .sqlite file. Expected a folder that `toolkit cage run` wrote to.")
+
+
+def _dated_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.sqlite") if not is_pending(path))
 
 
 def _read_day(path: Path) -> _Day | None:
@@ -196,23 +209,30 @@ def _day(database: sqlite3.Connection) -> _Day:
     meta = dict(database.execute("SELECT key, value FROM meta"))
     ethogram = Ethogram.model_validate_json(meta["ethogram"])
     sessions, first_index, interval_ns = _read_sessions(database)
-    columns: list[list[NDArray[Any]]] = []
-    cursor = database.execute(
-        "SELECT time_ns, session, position, COALESCE(label, -1), quality, probabilities FROM frame ORDER BY time_ns"
+    numbers, probabilities = _rows(
+        database,
+        "SELECT time_ns, session, position, COALESCE(label, -1), quality, 0, probabilities FROM frame ORDER BY time_ns",
+        len(ethogram),
     )
-    while chunk := cursor.fetchmany(_CHUNK):
-        numbers = np.array([row[:5] for row in chunk], dtype=np.int64)
-        bytes_ = np.frombuffer(b"".join(row[5] for row in chunk), dtype=np.uint8).reshape(len(chunk), -1)
-        columns.append([numbers, bytes_])
-    numbers = np.concatenate([np.empty((0, 5), dtype=np.int64), *(column[0] for column in columns)])
-    probabilities = np.concatenate([np.empty((0, len(ethogram)), dtype=np.uint8), *(column[1] for column in columns)])
+    if any(session.level is Level.BOUTS for session in sessions):
+        seconds, means = _rows(
+            database,
+            f"SELECT time_ns, session, position, COALESCE(label, -1), quality | {Quality.SUMMARY.value}, duration_ns, "
+            "probabilities FROM second ORDER BY time_ns",
+            len(ethogram),
+        )
+        numbers, probabilities = np.concatenate([numbers, seconds]), np.concatenate([probabilities, means])
+        order = np.argsort(numbers[:, 0], kind="stable")
+        numbers, probabilities = numbers[order], probabilities[order]
     session = numbers[:, 1]
+    row_interval_ns = _paced(numbers[:, 0], session, interval_ns[session], database)
     return _Day(
         cage=meta["cage"],
         ethogram=ethogram,
         time_ns=numbers[:, 0] + int(meta["day_start_ns"]),
         source_index=numbers[:, 2] + first_index[session],
-        row_interval_ns=_paced(numbers[:, 0], session, interval_ns[session], database),
+        span_ns=np.where(numbers[:, 5] > 0, numbers[:, 5], row_interval_ns),
+        row_interval_ns=row_interval_ns,
         label=numbers[:, 3].astype(np.int16),
         probabilities=probabilities,
         quality=numbers[:, 4].astype(np.uint8),
@@ -247,16 +267,35 @@ def _paced(
     return interval_ns
 
 
+def _rows(database: sqlite3.Connection, query: str, behaviours: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Return a query's rows: its whole numbers, and the probabilities, which are its last column."""
+    numbers = [np.empty((0, 6), dtype=np.int64)]
+    probabilities = [np.empty((0, behaviours), dtype=np.uint8)]
+    cursor = database.execute(query)
+    while chunk := cursor.fetchmany(_CHUNK):
+        numbers.append(np.array([row[:6] for row in chunk], dtype=np.int64))
+        bytes_ = np.frombuffer(b"".join(row[6] for row in chunk), dtype=np.uint8)
+        probabilities.append(bytes_.reshape(len(chunk), -1))
+    return np.concatenate(numbers), np.concatenate(probabilities)
+
+
 def _read_sessions(
     database: sqlite3.Connection,
 ) -> tuple[list[LoggedSession], NDArray[np.int64], NDArray[np.int64]]:
     rows = database.execute(
         "SELECT uuid, boot_id, host, toolkit_version, bundle_name, bundle_sha256, engines, config_sha256, config, "
-        "utc_offset_ns, row_interval_ns, start_ns, stop_ns, stop_reason, first_index FROM session ORDER BY id"
+        f"utc_offset_ns, row_interval_ns, start_ns, stop_ns, stop_reason, first_index, {_level(database)} FROM session "
+        "ORDER BY id"
     ).fetchall()
     sessions = [_session(row) for row in rows]
     first_index = np.array([row[14] or 0 for row in rows], dtype=np.int64)
     return sessions, first_index, np.array([row[10] for row in rows], dtype=np.int64)
+
+
+def _level(database: sqlite3.Connection) -> str:
+    """Return the column, or what stands in for it in a file of before version 3."""
+    columns = [row[1] for row in database.execute("PRAGMA table_info(session)")]
+    return "level" if "level" in columns else f"'{Level.FRAMES.value}'"
 
 
 def _session(row: tuple[Any, ...]) -> LoggedSession:
@@ -275,10 +314,11 @@ def _session(row: tuple[Any, ...]) -> LoggedSession:
         config_sha256=config_sha256,
         config=json.loads(config),
         utc_offset_ns=offset,
-        row_interval_ns=interval,
+        row_interval_ns=interval if row[15] == Level.FRAMES.value else NS_PER_S,
         start_ns=start_ns,
         stop_ns=stop_ns,
         stop_reason=stop_reason,
+        level=Level(row[15]),
     )
 
 
@@ -295,7 +335,10 @@ def _check_alike(path: Path, days: list[_Day]) -> None:
 
 
 def _durations(
-    time_ns: NDArray[np.int64], interval_ns: NDArray[np.int64], unobserved: tuple[Interval, ...]
+    time_ns: NDArray[np.int64],
+    span_ns: NDArray[np.int64],
+    interval_ns: NDArray[np.int64],
+    unobserved: tuple[Interval, ...],
 ) -> NDArray[np.int64]:
     """Return what each row stands for: up to the next event, which the writer made sure is its successor."""
     starts = np.sort(np.array([gap.start_ns for gap in unobserved], dtype=np.int64))
@@ -304,7 +347,8 @@ def _durations(
     next_gap = np.append(starts, far)[np.searchsorted(starts, time_ns, side="right")]
     following = np.minimum(next_row, next_gap)
     # A log that is still being written, or was killed, has rows after which nothing is known yet.
-    ends = np.where(following - time_ns <= 1.5 * interval_ns, following, time_ns + interval_ns)
+    is_successor = following - time_ns <= span_ns + SLACK * interval_ns
+    ends = np.where(is_successor, following, time_ns + span_ns)
     durations: NDArray[np.int64] = ends - time_ns
     return durations
 

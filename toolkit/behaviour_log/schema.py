@@ -35,6 +35,10 @@ class Reason(str, Enum):
     OBSTRUCTED = "obstructed"
     CLOCK_UNSYNCHRONISED = "clock-unsynchronised"
     END_OF_SOURCE = "end-of-source"
+    LOG_UNWRITABLE = "log-unwritable"
+    """The disk took no rows for longer than the daemon could hold them."""
+    LOG_DAMAGED = "log-damaged"
+    """What was logged is in a file that was set aside as damaged, as far as it can be had at all."""
 
 
 class Quality(IntFlag):
@@ -44,6 +48,17 @@ class Quality(IntFlag):
     """The clip repeats frames, because its segment began or ended too near."""
     UNCERTAIN = 2
     """No behaviour was probable enough: the row has no label."""
+    SUMMARY = 128
+    """The row sums up to a second of frames; never stored, the reader says it of what is in table ``second``."""
+
+
+class Level(str, Enum):
+    """How much of a session is kept."""
+
+    FRAMES = "frames"
+    """A row per classified frame."""
+    BOUTS = "bouts"
+    """Bouts, and a summary of every second."""
 
 
 UNOBSERVED = f"""\
@@ -62,6 +77,29 @@ CREATE TABLE pace (
     time_ns INTEGER PRIMARY KEY,    -- a row's: ns since the file's UTC midnight
     row_interval_ns INTEGER NOT NULL
 )"""
+
+SECOND = """\
+CREATE TABLE second (
+    -- Sessions of level "bouts" have these instead of rows in frame. A summary ends with the UTC second, where rows do
+    -- and where their interval changes; it stands for the time from time_ns to the next summary or unobserved interval.
+    time_ns INTEGER PRIMARY KEY,    -- capture time of its first row, ns since the file's UTC midnight
+    session INTEGER NOT NULL,
+    position INTEGER NOT NULL,      -- of its first row: source index - session.first_index
+    rows INTEGER NOT NULL,
+    duration_ns INTEGER NOT NULL,   -- from its first row to the end of its last one's time
+    probabilities BLOB NOT NULL,    -- one byte per behaviour: round(255 * mean fused probability)
+    label INTEGER,                  -- the label of most rows, of equals the first behaviour's; NULL: none had one
+    quality INTEGER NOT NULL        -- the flags that any of its rows has
+)"""
+
+NOTE = """\
+CREATE TABLE note (
+    -- What a person should know about this file.
+    utc_ns INTEGER NOT NULL,
+    kind TEXT NOT NULL,             -- quarantine: a damaged file was set aside and this one begun
+    text TEXT NOT NULL,
+    PRIMARY KEY (utc_ns, kind, text)
+) WITHOUT ROWID"""
 
 SCHEMA = f"""
 CREATE TABLE meta (
@@ -88,7 +126,8 @@ CREATE TABLE session (
     first_index INTEGER,            -- source index of the session's first row in this file
     start_ns INTEGER NOT NULL,      -- UTC ns
     stop_ns INTEGER,                -- UTC ns; NULL while it runs and after a kill or power loss
-    stop_reason TEXT                -- stopped, end-of-source, day-end, or the error
+    stop_reason TEXT,               -- stopped, end-of-source, day-end, or the error
+    level TEXT NOT NULL DEFAULT 'frames' -- frames: a row per classified frame; bouts: bouts and summaries of seconds
 );
 
 CREATE TABLE frame (
@@ -116,6 +155,10 @@ CREATE TABLE bout (
 {UNOBSERVED};
 
 {PACE};
+
+{SECOND};
+
+{NOTE};
 
 CREATE TABLE clock (
     -- What the system's clocks said: at the start, then every minute.

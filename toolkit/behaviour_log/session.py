@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from toolkit.behaviour_log.schema import Level
 from toolkit.ethogram import Ethogram
 
 
@@ -32,6 +33,8 @@ class Session:
     """Time that one row stands for, unless it is written with another: the stride times the frame interval."""
     start_ns: int
     """UTC ns."""
+    level: Level = Level.FRAMES
+    """How much is kept."""
 
 
 @dataclass(frozen=True, slots=True)

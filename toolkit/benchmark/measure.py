@@ -19,7 +19,7 @@ from pathlib import Path
 
 from toolkit import __version__
 from toolkit.behaviour_log import LogWriter, Session
-from toolkit.behaviour_log.day_file import log_errors
+from toolkit.behaviour_log.damage import log_errors
 from toolkit.benchmark.cage import FLUSH_S, TimedCage
 from toolkit.benchmark.compare import check_comparable
 from toolkit.benchmark.machine import describe_machine, versions_here

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import cv2
 
-from toolkit.behaviour_log.day_file import accounted_until, day_of, log_errors
+from toolkit.behaviour_log.damage import log_errors
+from toolkit.behaviour_log.day_file import accounted_until, day_of
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.cameras import Camera, open_camera

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+import uuid
 from pathlib import Path
 
 from toolkit.behaviour_log import ClockReading
@@ -25,11 +26,11 @@ def read_clock() -> ClockReading:
 
 
 def boot_id() -> str:
-    """Return the kernel's identity of this boot, or ``unknown``."""
+    """Return the kernel's identity of this boot; where it has none, one that no other process takes for its own."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
-        return "unknown"
+        return f"unknown-{uuid.uuid4()}"
 
 
 def _synchronised() -> bool | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from toolkit.behaviour_log import Retention
 from toolkit.bouts import DecisionTable
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.config_fields import STRICT, PathBesideFile
@@ -58,6 +59,23 @@ class LogTable(BaseModel):
     """Folder of behaviour logs; the cage's own folder is made in it."""
     flush_s: float = Field(default=2.0, gt=0, le=60)
     """Seconds between commits: what a power loss may cost."""
+    level: Literal["frames", "bouts"] = "frames"
+    """"frames" keeps a row per classified frame, "bouts" only bouts and a summary of every second."""
+    unsynchronised: Literal["pending", "accept"] = "pending"
+    """Rows while the clock is unsynchronised: "pending" keeps them apart until it is, "accept" dates them anyway."""
+    unwritable_s: float = Field(default=600.0, ge=0, le=7200)
+    """Seconds of rows that memory holds while the log cannot be written (a full disk); later ones are lost, said so."""
+    keep_days: int = Field(default=0, ge=0, le=36_500)
+    """Whole days of log before today that are kept; older files are removed. 0: all are."""
+    min_free_gb: float = Field(default=0.0, ge=0)
+    """Free space of the log's disk, GB, below which the oldest days are removed, however young. 0: none are."""
+    keep_unexported: bool = False
+    """Whether days that were not exported stay in any case."""
+
+    @property
+    def retention(self) -> Retention:
+        """How long days are kept."""
+        return Retention(self.keep_days or None, round(self.min_free_gb * 1e9), self.keep_unexported)
 
 
 class EngineTable(BaseModel):

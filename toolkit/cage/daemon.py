@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from toolkit import __version__
-from toolkit.behaviour_log import ClockReading, LogWriter, Session
+from toolkit.behaviour_log import ClockReading, Level, LogWriter, Session
 from toolkit.behaviour_log.day_file import accounted_until
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
@@ -41,6 +41,7 @@ from toolkit.cage.stages import Stages
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
 from toolkit.errors import EngineError, ToolkitError
+from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
 from toolkit.terminal import print_warning
 
@@ -111,7 +112,8 @@ def run(
     ------
     ToolkitError
         If a part cannot be opened, the source or the decision filter does not fit the bundle, a camera that does not
-        recover fails, or engines do and none can take over, or the log cannot be written. What was seen until then is
+        recover fails, or engines do and none can take over, or the log cannot be opened, is damaged, or cannot be
+        written at the end. What was seen until then is
         in the log, but in the last case.
     """
 
@@ -137,8 +139,19 @@ def run(
             session = _after_the_log(config, session)
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines.engines
         health.behaviours, health.min_coverage = manifest.ethogram.names, config.cage.min_coverage
-        decide = partial(decision_filter, config.decision, manifest.decision, manifest.ethogram.names)
-        log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session, decide))
+        log = stack.enter_context(
+            LogWriter(
+                config.log.folder,
+                config.cage.name,
+                session,
+                partial(decision_filter, config.decision, manifest.decision, manifest.ethogram.names),
+                most_held=round(config.log.unwritable_s * NS_PER_S / session.row_interval_ns),
+                clock=clock,
+                # A recording's times are not a camera's: they need no true clock.
+                accept_unsynchronised=config.log.unsynchronised == "accept" or not info.recovers,
+                on_move=service.moving,
+            )
+        )
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, engines, stages, pace, log, capture, health, service, on_progress)
         watch.clock(clock)
@@ -194,4 +207,5 @@ def session_of(config: CageConfig, bundle: Bundle, engines: Mapping[str, str], c
         utc_offset_ns=clock.utc_offset_ns,
         row_interval_ns=config.row_interval_ns(bundle.manifest.geometry.fps),
         start_ns=clock.utc_ns,
+        level=Level(config.log.level),
     )

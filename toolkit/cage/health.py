@@ -118,6 +118,8 @@ class Health:
     clock_synchronised: bool | None = None
     clock_step_ns: int = 0
     """By how much the system clock has moved since the session began."""
+    log_faults: tuple[str, ...] = ()
+    """What is wrong with the log: it cannot be written now, damaged files that were set aside."""
     error: str | None = None
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
@@ -170,8 +172,15 @@ class Health:
 
     def write(self, folder: Path) -> None:
         """Write the status file."""
-        with atomic_write(folder / STATUS) as beside:
-            beside.write_text(json.dumps(self.status(folder), indent=2) + "\n")
+        path = folder / STATUS
+        text = json.dumps(self.status(folder), indent=2) + "\n"
+        try:
+            with atomic_write(path) as beside:
+                beside.write_text(text)
+        except OSError:
+            # A full disk has no room for a second file, and it is now that the status matters.
+            with path.open("r+") as file:
+                file.write(text.rstrip("\n").ljust(path.stat().st_size - 1) + "\n")
 
 
 def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
@@ -198,7 +207,7 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if status["silent_s"] > SILENT_S:
         fault = f": {status['source_fault']}" if status["source_fault"] else ""
         return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
-    reasons = []
+    reasons = [f"log: {fault}" for fault in status.get("log_faults", ())]
     if status["engine_fallen_back"]:
         reasons.append(f"degraded: other engines took over after {status['engine_fault']}")
     if status["overload_share"] > 1 - status["min_coverage"]:

@@ -6,7 +6,9 @@ or silence of the camera that was recorded. A loop that hangs, in a network or i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from toolkit.cage.notify import Notifier
 from toolkit.cage.pace import Costs
 from toolkit.cage.page import open_page
 from toolkit.cage.recovery import SourceState
-from toolkit.errors import LogError, ToolkitError
+from toolkit.errors import LogBusy, ToolkitError
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 BUILD_S = 600
 """What each step of a build of engines asks systemd to wait for the next one."""
+
+MOVE_S = 60
+"""What each step of dating rows asks systemd to wait for the next one."""
 
 CLOCK_STEP_S = 1.0
 """Steps of the system's clock from here on are worth a line."""
@@ -52,6 +57,7 @@ class Service:
         self._silent = self._overloaded = False
         self._clock_step_ns = 0
         self._source = SourceState()
+        self._log_faults: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         config = self._config
@@ -76,8 +82,8 @@ class Service:
         self._stack.close()
 
     def _leave_status(self, error: BaseException) -> None:
-        # With a fault of the log's the folder may be another daemon's, or not to be written to.
-        if not isinstance(error, LogError) and self._folder.is_dir():
+        # The folder may be another daemon's.
+        if not isinstance(error, LogBusy) and self._folder.is_dir():
             with suppress(OSError):
                 self._health.write(self._folder)
 
@@ -96,6 +102,11 @@ class Service:
         """Ask systemd to wait while engines are built."""
         self._notifier.send(EXTEND_TIMEOUT_USEC=BUILD_S * 1_000_000, STATUS=f"building engines: {progress.stage}")
         # The engine that takes over from one that failed may have to be built, too: each step of it is progress.
+        self._notifier.ping()
+
+    def moving(self) -> None:
+        """Say that rows which waited for their date are moved, at the start or while the daemon runs."""
+        self._notifier.send(EXTEND_TIMEOUT_USEC=MOVE_S * 1_000_000, STATUS="dating rows that waited")
         self._notifier.ping()
 
     def progress(self, rows: int) -> None:
@@ -145,6 +156,7 @@ class Service:
             self._events.warning("overloaded", dropped=health.frames_dropped)
         elif self._overloaded and not health.overloaded:
             self._events.info("overload-over", dropped=health.frames_dropped)
+        self._tell_of_log(health.log_faults)
         step_s = (health.clock_step_ns - self._clock_step_ns) / NS_PER_S
         if abs(step_s) >= CLOCK_STEP_S:
             self._events.warning("clock-stepped", seconds=step_s, synchronised=health.clock_synchronised)
@@ -156,6 +168,20 @@ class Service:
         if source.given_up and not self._source.given_up:
             self._events.error("camera-given-up", restarts=source.restarts, fault=source.fault)
         self._source = source
+
+    def _tell_of_log(self, faults: tuple[str, ...]) -> None:
+        # The words after the colon may count; what comes before tells one fault from another.
+        by_name = {fault.partition(":")[0]: fault for fault in faults}
+        for name in by_name.keys() - self._log_faults.keys():
+            self._events.error("log-fault", fault=by_name[name])
+        for name in self._log_faults.keys() - by_name.keys():
+            self._events.info("log-fault-over", fault=name)
+        self._log_faults = by_name
+
+    def removed(self, days: Sequence[Path]) -> None:
+        """Say which days' files were removed."""
+        for path in days:
+            self._events.info("day-removed", file=path.name)
 
     def stopping(self, reason: str) -> None:
         """Say that the daemon is ending as it should."""

@@ -36,6 +36,7 @@ SILENT_S = 1.0
 CLOCK_S = 60.0
 HEALTH_S = 1.0
 STATUS_S = 10.0
+RETENTION_S = 600.0
 
 RECENT_S = 60.0
 """What was lost to overload within so long makes a daemon overloaded."""
@@ -103,7 +104,7 @@ class Watch:
         # (monotonic ns, seconds lost to overload by then), oldest first: of the last `RECENT_S`.
         self._recent: deque[tuple[int, float]] = deque()
         self._processed = 0
-        self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress"), self._started_ns)
+        self._due_ns = dict.fromkeys(("flush", "clock", "health", "status", "progress", "retention"), self._started_ns)
 
     def run(self, stop: threading.Event) -> None:
         """Take what the camera delivers, step by step, until it ends or `stop` is set."""
@@ -291,15 +292,18 @@ class Watch:
             self._service.tell()
         if self._is_due("status", now_ns, STATUS_S):
             self._write_status()
+        if self._is_due("retention", now_ns, RETENTION_S):
+            self._service.removed(self._log.retain(self._config.log.retention))
         # At the very end the last rows are still to come.
         if not self._capture.queue.ended and self._is_due("progress", now_ns, TICK_S):
             self._tell_progress()
 
     def clock(self, reading: ClockReading) -> None:
         """Record what the clocks say."""
-        self._health.clock_synchronised = reading.synchronised
-        self._health.clock_step_ns = reading.utc_offset_ns - self._log.session.utc_offset_ns
         self._log.clock(reading)
+        self._health.clock_synchronised = reading.synchronised
+        step_ns = reading.utc_offset_ns - self._log.session.utc_offset_ns
+        self._health.clock_step_ns = step_ns if self._log.dated else 0
 
     def finish(self, reason: str) -> Summary:
         """Log the frames that still wait for successors, close the session, and say how it went."""
@@ -351,6 +355,7 @@ class Watch:
         health.overload_share = self._overload_share(now_ns)
         slowed = health.stride > self._config.cage.stride
         health.overloaded = queue.overloaded or slowed or health.overload_share > 0
+        health.log_faults = self._log.faults
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}
 
