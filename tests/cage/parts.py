@@ -111,10 +111,13 @@ class RecoveringCamera:
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         self.opened += 1
         count, after = (0, "fails") if self.opened > len(self._openings) else self._openings[self.opened - 1]
+        begin_ns = time.monotonic_ns()
         for index in range(count):
-            if stop.wait(1 / self.info.fps):
+            # Dated as due, not as late as a busy machine makes it.
+            due_ns = begin_ns + round((index + 1) * NS_PER_S / self.info.fps)
+            if stop.wait(max(0.0, (due_ns - time.monotonic_ns()) / NS_PER_S)):
                 return
-            yield Frame(index, time.monotonic_ns(), self.image)
+            yield Frame(index, due_ns, self.image)
         if after == "fails":
             raise CameraError(f"camera recovering: failure {self.opened}")
         if after == "stalls":
@@ -132,7 +135,7 @@ def parts(camera: Camera, *, logits: Sequence[float] | None = None, flow_s: floa
 
 
 def config(folder: Path, **tables: Mapping[str, Any]) -> CageConfig:
-    """Return a configuration whose log is in `folder` and whose video is never opened; clock and flat frames are believed."""
+    """Return a configuration whose log is in `folder` and whose video is never opened; clock and frames are believed."""
     values: dict[str, dict[str, Any]] = {
         "cage": {"name": "a1", "bundle": "bundle"},
         "camera": {"video": "none.mp4"},
