@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from toolkit import __version__
-from toolkit.cli import bench, cage, crossval_report, data, engines, flow, machine, recorded, training, weights
+from toolkit.cli import bench, cage, crossval_report, data, engines, flow, machine, recorded, report, training, weights
 
 # Not the module itself: its name here is that of the __future__ import.
 from toolkit.cli.annotations import check, convert
@@ -28,7 +28,7 @@ app.command("crossval-report")(crossval_report.crossval_report)
 app.command()(training.export)
 app.command("build-engine")(engines.build_engine)
 app.command()(recorded.label)
-app.command()(recorded.report)
+app.command()(report.report)
 app.command()(machine.doctor)
 app.command()(bench.bench)
 app.command("verify-device")(bench.verify_device)
