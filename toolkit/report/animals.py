@@ -47,7 +47,14 @@ def load_animals(path: Path, clock: LabClock, *, zoned: bool) -> list[Animal]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = [name.strip() for name in reader.fieldnames or []]
-            rows = [{(key or "").strip(): (value or "").strip() for key, value in row.items() if isinstance(value, str | None)} for row in reader]
+            rows = [
+                {
+                    (key or "").strip(): (value or "").strip()
+                    for key, value in row.items()
+                    if isinstance(value, str | None)
+                }
+                for row in reader
+            ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a table of animals ({error}). Expected a CSV in UTF-8.") from error
     missing = [name for name in _REQUIRED if name not in header]
@@ -62,7 +69,9 @@ def load_animals(path: Path, clock: LabClock, *, zoned: bool) -> list[Animal]:
     for line, row in enumerate(rows, start=2):
         faults += [f"line {line}: {name} is empty" for name in (*_REQUIRED, *groups) if not row.get(name)]
         start_ns = instant(f"{path}, line {line}, start", row["start"], clock, zoned=zoned) if row.get("start") else 0
-        stop_ns = instant(f"{path}, line {line}, end", row["end"], clock, zoned=zoned) if row.get("end") else _FOREVER_NS
+        stop_ns = (
+            instant(f"{path}, line {line}, end", row["end"], clock, zoned=zoned) if row.get("end") else _FOREVER_NS
+        )
         if stop_ns <= start_ns:
             faults.append(f"line {line}: end {row['end']} is not after start {row['start']}")
         values = {name: row.get(name, "") for name in groups}
@@ -79,9 +88,8 @@ def _clashes(animals: list[Animal]) -> list[str]:
             shared = min(earlier.stop_ns, later.stop_ns) > max(earlier.start_ns, later.start_ns)
             if earlier.cage == later.cage and shared:
                 faults.append(
-                    f"cage {later.cage}: {earlier.name} and {later.name} are in it at once. A log is one animal's: give "
-                    "start and end"
-                    + (f" (they share it from {when(later.start_ns)})" if later.start_ns else "")
+                    f"cage {later.cage}: {earlier.name} and {later.name} are in it at once. A log is one animal's: "
+                    "give start and end" + (f" (they share it from {when(later.start_ns)})" if later.start_ns else "")
                 )
             if earlier.name == later.name and earlier.groups != later.groups:
                 faults.append(f"animal {later.name}: is in two groups. Name it apart, or correct the groups")

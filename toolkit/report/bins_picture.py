@@ -28,7 +28,7 @@ def draw_bins(summary: CageSummary, clock: LabClock) -> Any:
     span = (int(edges[0]), int(edges[-1]))
     percent = summary.bins.percent
     dark = clock.dark_spans(*span) if summary.dated else np.empty((0, 2), np.int64)
-    left_in, top_in, bottom_in = 0.65 + 0.062 * max(map(len, ethogram.names)), 0.12, 0.62
+    left_in, top_in, bottom_in = 0.6 + 0.062 * max(map(len, ethogram.names)), 0.12, 0.62
     height_in = top_in + bottom_in + _ROW_IN * len(ethogram)
     with paper_style():
         figure = new_figure(PAGE_WIDTH_IN, height_in)
@@ -39,10 +39,16 @@ def draw_bins(summary: CageSummary, clock: LabClock) -> Any:
             _hatch_unobserved(axes, summary.bins.observed_s, edges)
             colour = ethogram.colours[index]
             axes.stairs(
-                np.nan_to_num(percent[:, index]), edges - span[0], fill=True, facecolor=colour,
-                edgecolor=tuple(edge_colour(colour)), linewidth=0.6, zorder=2,
+                np.nan_to_num(percent[:, index]),
+                edges - span[0],
+                fill=True,
+                facecolor=colour,
+                edgecolor=tuple(edge_colour(colour)),
+                linewidth=0.6,
+                zorder=2,
             )
             axes.set_ylabel(ethogram.names[index], rotation=0, ha="right", va="center", labelpad=8)
+            axes.yaxis.set_label_coords(-0.05, 0.5)
             axes.set_xlim(0, span[1] - span[0])
             axes.set_ylim(0, max(1.0, 1.05 * float(np.nan_to_num(percent[:, index]).max(initial=0))))
             axes.locator_params(axis="y", nbins=3)
@@ -52,7 +58,11 @@ def draw_bins(summary: CageSummary, clock: LabClock) -> Any:
         grid[-1].set_xticks([tick - span[0] for tick in ticks], labels)
         grid[-1].set_xlabel(f"{axis_label(span, clock if summary.dated else None)}; vertical: % of observed time")
         figure.subplots_adjust(
-            left=left_in / PAGE_WIDTH_IN, right=0.985, top=1 - top_in / height_in, bottom=bottom_in / height_in, hspace=0.28
+            left=left_in / PAGE_WIDTH_IN,
+            right=0.985,
+            top=1 - top_in / height_in,
+            bottom=bottom_in / height_in,
+            hspace=0.28,
         )
     return figure
 

@@ -1,4 +1,4 @@
-"""All cages over one time axis: a block per behaviour, a line per cage, darker where the behaviour took more of the time."""
+"""All cages over one time axis: a block per behaviour, a line per cage, darker where it took more of the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.report.clock import LabClock
 from toolkit.report.ethogram_picture import axis_label
-from toolkit.report.figures import HATCH, INK, PAGE_WIDTH_IN, draw_dark_bar, edge_colour, new_figure, paper_style, rgb
+from toolkit.report.figures import HATCH, INK, PAGE_WIDTH_IN, edge_colour, new_figure, paper_style, rgb
 from toolkit.report.summary import CageSummary
 from toolkit.report.time_axis import time_ticks
 
@@ -52,10 +52,18 @@ def draw_cages(summaries: Sequence[CageSummary], clock: LabClock) -> Any:
             box = (left_in, top - lines * line_in, PAGE_WIDTH_IN - left_in - right_in, lines * line_in)
             axes = figure.add_axes([a / b for a, b in zip(box, (PAGE_WIDTH_IN, height_in) * 2, strict=True)])
             axes.add_patch(_unobserved_ground(lines))
-            picture = np.stack([_line(shares[block], seen, behaviour.colour) for shares, seen in columns])
+            of_seen = [(shares[block] / np.where(seen > 0, seen, 1)).clip(0, 1) for shares, seen in columns]
+            most = _darkest(of_seen)
+            picture = np.stack(
+                [_line(share / most, seen, behaviour.colour) for share, (_, seen) in zip(of_seen, columns, strict=True)]
+            )
             axes.imshow(picture, extent=(0, 1, lines, 0), aspect="auto", interpolation="none", zorder=2)
             _draw_borders(axes, lines, [summary.name for summary in summaries] if named else [])
-            axes.set_ylabel(behaviour.name, rotation=0, ha="right", va="center", labelpad=5)
+            scale = f"darkest: {100 * most:.0f} %" if lines * line_in > 0.3 else ""
+            axes.set_ylabel(
+                f"{behaviour.name}\n" if scale else behaviour.name, rotation=0, ha="right", va="center", labelpad=5
+            )
+            axes.text(-0.0105, 0.5, f"\n\n{scale}", transform=axes.transAxes, ha="right", va="center", fontsize=5.5)
             if block == 0 and dated:
                 dark = (clock.dark_spans(*span) - span[0]) / (span[1] - span[0])
                 figure_bar = [(float(start), float(stop)) for start, stop in dark]
@@ -88,9 +96,16 @@ def _on(summary: CageSummary, span: tuple[int, int]) -> tuple[NDArray[np.float64
     return np.stack([resampled(row) for row in summary.shares]), resampled(summary.seen)
 
 
+def _darkest(shares: Sequence[NDArray[np.float64]]) -> float:
+    """Return the share that is drawn darkest: what 1 % of the columns with the behaviour exceed."""
+    some = np.concatenate(shares)
+    some = some[some > 0]
+    return max(0.01, float(np.quantile(some, 0.99))) if some.size else 1.0
+
+
 def _line(share: NDArray[np.float64], seen: NDArray[np.float64], colour: str) -> NDArray[np.float64]:
     """Return (C, 4) RGBA: white to a dark shade of the colour; see-through where nothing was observed."""
-    of_seen = (share / np.where(seen > 0, seen, 1)).clip(0, 1) ** 0.6
+    of_seen = share.clip(0, 1)
     dark = np.minimum(edge_colour(colour), rgb(colour))
     pixels = np.ones((len(share), 4))
     pixels[:, :3] = 1 - of_seen[:, np.newaxis] * (1 - dark)

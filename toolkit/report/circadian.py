@@ -76,7 +76,8 @@ def profile_over_animals(profiles: list[Profile]) -> Profile:
 
 def activity(grid: DayGrid, inactive: list[int]) -> NDArray[np.float64]:
     """Return (D, B) float64 the fraction of observed time in no inactive behaviour; NaN where too little was seen."""
-    return 1 - grid.share[:, :, inactive].sum(axis=-1)
+    active: NDArray[np.float64] = 1 - grid.share[:, :, inactive].sum(axis=-1)
+    return active
 
 
 def _profile(bin_h: float, values: NDArray[np.float64]) -> Profile:

@@ -1,4 +1,4 @@
-"""The days of a cage under each other (actogram), and its mean day (circadian profile), over Zeitgeber or clock time."""
+"""A cage's days under each other (actogram), and its mean day (circadian profile), over Zeitgeber or clock time."""
 
 from __future__ import annotations
 
@@ -130,7 +130,15 @@ def _draw_line(axes: Any, profile: Profile, index: int, at: int, name: str, colo
     ink, marker = GROUP_INKS[at % len(GROUP_INKS)], MARKERS[at % len(MARKERS)]
     axes.fill_between(middle, (mean - sd).clip(0), mean + sd, facecolor=ink, alpha=0.13, edgecolor="none", zorder=1)
     axes.plot(
-        middle, mean, color=ink, linewidth=0.9, marker=marker, markersize=2.8, markevery=3, zorder=3, label=name,
+        middle,
+        mean,
+        color=ink,
+        linewidth=0.9,
+        marker=marker,
+        markersize=2.8,
+        markevery=3,
+        zorder=3,
+        label=name,
         linestyle=("-", "--", "-.", ":")[at % 4],
     )
 
@@ -139,8 +147,13 @@ def _draw_profile_key(figure: Any, axes: Any, profiles: Sequence[tuple[str, Prof
     text = f"shaded: mean ± {spread}"
     if len(profiles) > 1:
         figure.legend(
-            *axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.06, 1.0), frameon=False, fontsize=7,
-            ncols=min(4, len(profiles)), handlelength=3,
+            *axes.get_legend_handles_labels(),
+            loc="upper left",
+            bbox_to_anchor=(0.06, 1.0),
+            frameon=False,
+            fontsize=7,
+            ncols=min(4, len(profiles)),
+            handlelength=3,
         )
     figure.text(0.985, 0.995, text, ha="right", va="top", fontsize=6.5, color=PALE_INK)
 

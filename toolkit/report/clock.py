@@ -119,9 +119,7 @@ class LabClock:
         return (since.days * 86_400 + since.seconds) * 10**9
 
 
-def lab_clock(
-    zone: str | None, lights_on: str | None, lights_off: str | None, *, follow_dst: bool = False
-) -> LabClock:
+def lab_clock(zone: str | None, lights_on: str | None, lights_off: str | None, *, follow_dst: bool = False) -> LabClock:
     """Return the clock that options describe.
 
     Parameters

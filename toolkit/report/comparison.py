@@ -85,15 +85,17 @@ def compare(animals: Sequence[AnimalValues], behaviours: Sequence[str]) -> list[
         for a, b in combinations(groups, 2):
             for measure, phase in keys:
                 table_a, table_b = (_values(animals, column, group, (measure, phase)) for group in (a, b))
-                effects = [compare_groups(table_a[:, k].tolist(), table_b[:, k].tolist()) for k in range(len(behaviours))]
+                effects = [
+                    compare_groups(table_a[:, k].tolist(), table_b[:, k].tolist()) for k in range(len(behaviours))
+                ]
                 corrected = holm([effect.p for effect in effects])
                 lines = [ComparedBehaviour(*line) for line in zip(behaviours, effects, corrected, strict=True)]
                 comparisons.append(Comparison(column, a, b, measure, phase, tuple(lines)))
     return comparisons
 
 
-def _values(
-    animals: Sequence[AnimalValues], column: str, group: str, key: tuple[str, str]
-) -> NDArray[np.float64]:
+def _values(animals: Sequence[AnimalValues], column: str, group: str, key: tuple[str, str]) -> NDArray[np.float64]:
     """Return (A, K) the values of a group's animals."""
-    return np.array([animal.values[key] for animal in animals if animal.groups.get(column) == group and key in animal.values])
+    return np.array(
+        [animal.values[key] for animal in animals if animal.groups.get(column) == group and key in animal.values]
+    )

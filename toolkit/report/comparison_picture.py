@@ -17,7 +17,7 @@ _SHARE = "% of observed time"
 
 
 def draw_animals(animals: Sequence[AnimalValues], ethogram: Ethogram) -> Any:
-    """Return every animal's shares as a matplotlib figure: a line per behaviour, a mark per animal, a bar at the median.
+    """Return every animal's shares as a matplotlib figure: a line per behaviour, a mark per animal, a bar: median.
 
     Raises
     ------
@@ -32,16 +32,29 @@ def draw_animals(animals: Sequence[AnimalValues], ethogram: Ethogram) -> Any:
         for row, colour in enumerate(ethogram.colours):
             spread = np.linspace(-0.22, 0.22, len(animals)) if len(animals) > 1 else [0.0]
             axes.plot(
-                values[:, row], row + np.array(spread), linestyle="none", marker="o", markersize=4, markerfacecolor=colour,
-                markeredgecolor=INK, markeredgewidth=0.6, alpha=0.9,
+                values[:, row],
+                row + np.array(spread),
+                linestyle="none",
+                marker="o",
+                markersize=4,
+                markerfacecolor=colour,
+                markeredgecolor=INK,
+                markeredgewidth=0.6,
+                alpha=0.9,
             )
             axes.plot([np.nanmedian(values[:, row])] * 2, [row - 0.34, row + 0.34], color=INK, linewidth=1.4)
             axes.axhline(row + 0.5, color="#dddddd", linewidth=0.4)
         axes.set_yticks(range(len(ethogram)), ethogram.names)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(ethogram) - 0.5, -0.5)
-        axes.set_xlim(0, None)
-        axes.set_xlabel("% of observed time; a mark is an animal, in the table's order from above; bar: median")
+        # Rest takes most of the time: on an even scale all else would crowd at the left.
+        axes.set_xscale("function", functions=(lambda x: np.sqrt(np.abs(x)), np.square))
+        axes.set_xlim(0, 1.1 * max(1.0, float(np.nanmax(values))))
+        ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 40, 60, 80, 100) if tick <= axes.get_xlim()[1]]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.set_xlabel(
+            "% of observed time (square-root scale); a mark is an animal, in the table's order; bar: median"
+        )
     return figure
 
 
@@ -69,13 +82,19 @@ def draw_groups(animals: Sequence[AnimalValues], column: str, groups: Sequence[s
                 own = [a.values[_SHARE, "all"][index] for a in animals if a.groups.get(column) == group]
                 spread = np.linspace(-0.16, 0.16, len(own)) if len(own) > 1 else np.zeros(1)
                 axes.plot(
-                    at + spread, own, linestyle="none", marker=MARKERS[at % len(MARKERS)], markersize=3.6,
-                    markerfacecolor="white" if at % 2 else "#555555", markeredgecolor=GROUP_INKS[0], markeredgewidth=0.7,
+                    at + spread,
+                    own,
+                    linestyle="none",
+                    marker=MARKERS[at % len(MARKERS)],
+                    markersize=3.6,
+                    markerfacecolor="white" if at % 2 else "#555555",
+                    markeredgecolor=GROUP_INKS[0],
+                    markeredgewidth=0.7,
                 )
                 axes.plot([at - 0.3, at + 0.3], [np.mean(own)] * 2, color=INK, linewidth=1.2)
             axes.set_title(ethogram.names[index], fontsize=8, loc="left", pad=4)
             axes.set_xlim(-0.6, len(groups) - 0.4)
-            axes.set_ylim(0, None)
+            axes.set_ylim(0, 1.12 * max(0.01, axes.dataLim.y1))
             axes.locator_params(axis="y", nbins=4)
             counts = [sum(a.groups.get(column) == group for a in animals) for group in groups]
             names = [f"{group[:16]} ({count})" for group, count in zip(groups, counts, strict=True)]
@@ -113,10 +132,17 @@ def draw_effects(comparisons: Sequence[Comparison], ethogram: Ethogram) -> Any:
                 axes.plot([effect.g_low, effect.g_high], [row, row], color=INK, linewidth=0.9)
                 filled = line.p_holm < 0.05
                 axes.plot(
-                    effect.hedges_g, row, marker="s", markersize=4.5, markeredgecolor=INK, markeredgewidth=0.8,
+                    effect.hedges_g,
+                    row,
+                    marker="s",
+                    markersize=4.5,
+                    markeredgecolor=INK,
+                    markeredgewidth=0.8,
                     markerfacecolor=INK if filled else "white",
                 )
-            axes.set_title("whole time" if comparison.phase == "all" else f"{comparison.phase} phase", fontsize=8, loc="left")
+            axes.set_title(
+                "whole time" if comparison.phase == "all" else f"{comparison.phase} phase", fontsize=8, loc="left"
+            )
             axes.set_yticks(range(len(ethogram)), ethogram.names)
             axes.set_ylim(len(ethogram) - 0.5, -0.5)
             axes.tick_params(axis="y", length=0)

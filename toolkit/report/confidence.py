@@ -1,4 +1,4 @@
-"""How sure the networks were of the labels they gave, and how that drifts. It is not accuracy: they can be sure and wrong.
+"""How sure the networks were of the labels they gave, and how that drifts. It is not accuracy: sure can be wrong.
 
 Probabilities are known to a byte, so that a day's rows are a histogram of 256 values and quantiles of it are exact.
 """

@@ -1,4 +1,4 @@
-"""The networks' confidence day by day: a camera that drifts, or a mouse that looks unlike those trained on, shows here."""
+"""The networks' confidence day by day: a camera that drifts, or a mouse unlike those trained on, shows here."""
 
 from __future__ import annotations
 
@@ -63,5 +63,8 @@ def draw_confidence(days: Sequence[DayConfidence], ethogram: Ethogram, *, dated:
 
 def _label_days(axes: Any, days: Sequence[DayConfidence], at: list[int], *, dated: bool) -> None:
     step = max(1, -(-len(at) // 5))
-    names = [f"{moment(day.day_ns):%d %b}" if dated else f"day {position + 1}" for position, day in zip(at, days, strict=True)]
+    names = [
+        f"{moment(day.day_ns):%d %b}" if dated else f"day {position + 1}"
+        for position, day in zip(at, days, strict=True)
+    ]
     axes.set_xticks(at[::step], names[::step])

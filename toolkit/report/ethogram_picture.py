@@ -60,7 +60,7 @@ def draw_ethogram(record: CageRecord, budget: TimeBudget, clock: LabClock, *, tr
     left_in = 0.35 + 0.062 * max(len(name) for name in ethogram.names)
     span = (record.start_ns, max(record.stop_ns, record.start_ns + 1))
     ticks, labels = time_ticks(*span, clock.zone if record.dated else None)
-    right_in, top_in, bottom_in = 0.55, 0.3, 0.74 if any("\n" in label for label in labels) else 0.62
+    right_in, top_in, bottom_in = 0.55, 0.34, 0.74 if any("\n" in label for label in labels) else 0.62
     body_in = rows * _ROW_PX / DPI
     height_in = top_in + body_in + bottom_in
     with paper_style():
@@ -155,7 +155,8 @@ def _draw_axes(
     for border in range(1, rows):
         axes.axhline(border, color="#d0d0d0", linewidth=0.4, zorder=1.5)
     axes.set_xlabel(axis_label(span, clock))
-    axes.text(1.06, -0.15, "% of observed", ha="right", va="bottom", fontsize=6.5, color=PALE_INK)
+    # Above the bar of the light phases.
+    axes.text(1.06, -0.4, "% of observed", ha="right", va="bottom", fontsize=6.5, color=PALE_INK)
     for row, line in enumerate(budget.behaviours):
         share = f"{line.percent_observed:.1f}" if line.bouts else "–"
         axes.text(1.06, row + 0.5, share, ha="right", va="center", color=INK if line.bouts else PALE_INK)

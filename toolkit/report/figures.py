@@ -92,7 +92,14 @@ def draw_dark_bar(axes: Any, spans: Sequence[tuple[float, float]], *, whole: tup
     transform = axes.get_xaxis_transform()
     for (start, stop), colour in [(whole, "white"), *((span, INK) for span in spans)]:
         axes.fill_between(
-            [start, stop], 1.012, 1.035, transform=transform, clip_on=False, facecolor=colour, edgecolor=INK, linewidth=0.5
+            [start, stop],
+            1.012,
+            1.035,
+            transform=transform,
+            clip_on=False,
+            facecolor=colour,
+            edgecolor=INK,
+            linewidth=0.5,
         )
 
 

@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def record_from_labels(path: Path, cage: str | None = None) -> CageRecord:
     provenance = _provenance(path)
     _check_against_video(path, columns, provenance)
     start_ns = _recorded_at(path, provenance)
-    interval_ns = round(float(np.median(np.diff(columns.time_ns)))) if len(columns.time_ns) > 1 else _one_row_ns(provenance)
+    interval_ns = (
+        round(float(np.median(np.diff(columns.time_ns)))) if len(columns.time_ns) > 1 else _one_row_ns(provenance)
+    )
     time_ns = columns.time_ns + (start_ns or 0)
     seen = np.array([not reason for reason in columns.view], bool)
     label = np.where(seen, columns.label, NO_LABEL)
@@ -93,8 +96,8 @@ class _Columns:
             table = np.array([[row[at[f"p_{name}"]] or "0" for name in self.names] for row in rows]).astype(np.float64)
         except (KeyError, ValueError, IndexError) as error:
             raise InputError(
-                f"{path}: lines {first_line} to {first_line + len(rows) - 1} cannot be read ({error}). Expected in every "
-                f"row {', '.join(header)}, with a label out of {', '.join(self.names)}. Label the video again."
+                f"{path}: lines {first_line} to {first_line + len(rows) - 1} cannot be read ({error}). Expected in "
+                f"every row {', '.join(header)}, with a label out of {', '.join(self.names)}. Label the video again."
             ) from error
         self.frame = np.concatenate([self.frame, frame])
         self.time_ns = np.concatenate([self.time_ns, np.rint(time_s * NS_PER_S).astype(np.int64)])
@@ -109,7 +112,9 @@ def _read(path: Path) -> _Columns:
     try:
         file = path.open(newline="", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Expected a label file of `toolkit label`.") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). Expected a label file of `toolkit label`."
+        ) from error
     with file:
         reader = csv.reader(file)
         header = next(reader, [])
@@ -122,7 +127,7 @@ def _read(path: Path) -> _Columns:
             )
         columns = _Columns(names)
         line = 2
-        while rows := [row for row, _ in zip(reader, range(_CHUNK_ROWS))]:
+        while rows := list(islice(reader, _CHUNK_ROWS)):
             columns.add(path, line, rows, header)
             line += len(rows)
     if not len(columns.frame):
@@ -183,7 +188,9 @@ def _recorded_at(path: Path, provenance: dict[str, Any]) -> int | None:
     try:
         found = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", str(text)))
     except ValueError:
-        raise InputError(f"{path}: recorded_at in its .json: expected YYYY-MM-DDTHH:MM:SS+HH:MM, found {text!r}.") from None
+        raise InputError(
+            f"{path}: recorded_at in its .json: expected YYYY-MM-DDTHH:MM:SS+HH:MM, found {text!r}."
+        ) from None
     if found.tzinfo is None:
         raise InputError(
             f"{path}: recorded_at in its .json is {text}, a local time without a zone. Expected "

@@ -130,7 +130,9 @@ def _nothing_observed(record: CageRecord, part: CageRecord | None, animal: Anima
 
     name = f"animal {animal.name} (cage {record.cage})" if tabled else f"cage {record.cage}"
     if part is None:
-        return InputError(f"{name}: its log has nothing in the time asked for. Look at --from, --to, and start and end.")
+        return InputError(
+            f"{name}: its log has nothing in the time asked for. Look at --from, --to, and start and end."
+        )
     return InputError(
         f"{name}: no frame was classified, so there is nothing to report (unobserved: "
         f"{why_unobserved(part) or 'nothing yet'}). Let the daemon run longer, or look into why it saw nothing."
@@ -166,5 +168,7 @@ def _compiled(text: str) -> re.Pattern[str]:
     except re.error as error:
         raise InputError(f"--cage-pattern: {text!r} is not a regular expression ({error}).") from error
     if pattern.groups < 1:
-        raise InputError(f"--cage-pattern: {text!r} has no group. Put the cage's part in brackets, as in '(cage\\d+)_'.")
+        raise InputError(
+            f"--cage-pattern: {text!r} has no group. Put the cage's part in brackets, as in '(cage\\d+)_'."
+        )
     return pattern

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,15 @@ MOST_SECTIONS = 12
 class ReportOptions:
     """What a report is to show."""
 
-    clock: LabClock = LabClock()
+    clock: LabClock = field(default_factory=LabClock)
     """Zone of days and clock times, and the light schedule."""
     zoned: bool = False
     """The user named the zone; without, local times in the table of animals are refused."""
     bin_ns: int = NS_PER_H
     """Length of the time bins."""
-    rules: BoutRules = BoutRules()
+    rules: BoutRules = field(default_factory=BoutRules)
     """Stitching and minimum length of the bouts; none leaves them as they were logged."""
-    period: Period = Period()
+    period: Period = field(default_factory=Period)
     """What is left out before and after."""
     animals: Path | None = None
     """CSV of animals and groups."""
@@ -81,7 +81,7 @@ class ReportFiles:
 def write_report(
     paths: Sequence[Path],
     out: Path,
-    options: ReportOptions = ReportOptions(),
+    options: ReportOptions | None = None,
     *,
     truth: Path | None = None,
     bundle: Path | None = None,
@@ -106,6 +106,7 @@ def write_report(
     MissingDependency
         If matplotlib or Jinja is not installed.
     """
+    options = options or ReportOptions()
     template = _template()
     _check_out(out)
     faults = Faults(options.partial)
@@ -175,9 +176,9 @@ def _unfit(record: CageRecord, sections: list[CageSection], options: ReportOptio
     """Return why a record does not go with the report that was asked for."""
     if not record.dated and (options.clock.lights or options.period != Period()):
         return (
-            f"cage {record.cage}: {', '.join(record.files)} does not say when it was recorded, and light phases, --from "
-            'and --to are of clock time. Put "recorded_at": "YYYY-MM-DDTHH:MM:SS+HH:MM" into its .json, or report '
-            "without them."
+            f"cage {record.cage}: {', '.join(record.files)} does not say when it was recorded, and light phases, "
+            '--from and --to are of clock time. Put "recorded_at": "YYYY-MM-DDTHH:MM:SS+HH:MM" into its .json, or '
+            "report without them."
         )
     if sections and sections[0].summary.ethogram.names != record.ethogram.names:
         first = sections[0].summary

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,18 +95,25 @@ class CageRecord:
     @property
     def start_ns(self) -> int:
         """Where the account begins."""
-        return min([int(self.observed[0, 0])] * bool(len(self.observed)) + [gap.start_ns for gap in self.unobserved[:1]])
+        return min(
+            [int(self.observed[0, 0])] * bool(len(self.observed)) + [gap.start_ns for gap in self.unobserved[:1]]
+        )
 
     @property
     def stop_ns(self) -> int:
         """Where it ends."""
-        return max([int(self.observed[-1, 1])] * bool(len(self.observed)) + [gap.stop_ns for gap in self.unobserved[-1:]])
+        return max(
+            [int(self.observed[-1, 1])] * bool(len(self.observed)) + [gap.stop_ns for gap in self.unobserved[-1:]]
+        )
 
     def between(self, start_ns: int, stop_ns: int) -> CageRecord | None:
         """Return the part from `start_ns` to `stop_ns`, bouts cut at both; None where nothing lies there."""
         spans = self.observed.clip(start_ns, stop_ns)
         observed = spans[spans[:, 1] > spans[:, 0]]
-        gaps = [replace(gap, start_ns=max(gap.start_ns, start_ns), stop_ns=min(gap.stop_ns, stop_ns)) for gap in self.unobserved]
+        gaps = [
+            replace(gap, start_ns=max(gap.start_ns, start_ns), stop_ns=min(gap.stop_ns, stop_ns))
+            for gap in self.unobserved
+        ]
         kept = tuple(gap for gap in gaps if gap.stop_ns > gap.start_ns)
         if not len(observed) and not kept:
             return None
@@ -180,7 +188,11 @@ def bouts_under(record: CageRecord, rules: BoutRules) -> CageRecord:
     bouts = record.bouts
     kept = []
     for behaviour, start_ns, stop_ns, ends in zip(
-        bouts.behaviour.tolist(), bouts.start_ns.tolist(), bouts.stop_ns.tolist(), _ends_a_run(bouts).tolist(), strict=True
+        bouts.behaviour.tolist(),
+        bouts.start_ns.tolist(),
+        bouts.stop_ns.tolist(),
+        _ends_a_run(bouts).tolist(),
+        strict=True,
     ):
         kept += builder.push(start_ns, behaviour, 1.0)
         if ends:
@@ -208,9 +220,9 @@ def _misfit(before: CageRecord, piece: CageRecord) -> str | None:
         )
     if not (before.dated and piece.dated):
         return (
-            f"cage {piece.cage}: {names} are several recordings, and not all say when they were made, so their order is "
-            'unknown. Put "recorded_at": "YYYY-MM-DDTHH:MM:SS+HH:MM" into each label file\'s .json, or report on them '
-            "one by one."
+            f"cage {piece.cage}: {names} are several recordings, and not all say when they were made, so their "
+            'order is unknown. Put "recorded_at": "YYYY-MM-DDTHH:MM:SS+HH:MM" into each one\'s .json, or report on '
+            "them one by one."
         )
     tolerance_ns = max(before.row_interval_ns, piece.row_interval_ns)
     if piece.start_ns < before.stop_ns - tolerance_ns:
@@ -224,7 +236,7 @@ def _misfit(before: CageRecord, piece: CageRecord) -> str | None:
 def _with_common_borders(pieces: list[CageRecord]) -> list[CageRecord]:
     """Let each piece end where the next begins, where they miss each other by less than a row's jitter."""
     fitted = []
-    for piece, following in zip(pieces, pieces[1:], strict=False):
+    for piece, following in pairwise(pieces):
         hole_ns = following.start_ns - piece.stop_ns
         near = hole_ns <= max(piece.row_interval_ns, following.row_interval_ns) / 2
         last = int(piece.observed[-1, 1]) if len(piece.observed) else None
@@ -234,7 +246,9 @@ def _with_common_borders(pieces: list[CageRecord]) -> list[CageRecord]:
             stops = piece.bouts.stop_ns.copy()
             stops[stops == last] = following.start_ns
             inside = piece.bouts.start_ns < following.start_ns
-            bouts = Bouts(piece.bouts.behaviour, piece.bouts.start_ns, stops.clip(None, following.start_ns)).where(inside)
+            bouts = Bouts(piece.bouts.behaviour, piece.bouts.start_ns, stops.clip(None, following.start_ns)).where(
+                inside
+            )
             piece = replace(piece, observed=observed, bouts=bouts)
         fitted.append(piece)
     return [*fitted, pieces[-1]]
@@ -243,7 +257,7 @@ def _with_common_borders(pieces: list[CageRecord]) -> list[CageRecord]:
 def _concatenated(pieces: list[CageRecord]) -> CageRecord:
     holes = [
         Gap(before.stop_ns, after.start_ns, NO_RECORD)
-        for before, after in zip(pieces, pieces[1:], strict=False)
+        for before, after in pairwise(pieces)
         if after.start_ns > before.stop_ns
     ]
     gaps = sorted([*holes, *(gap for piece in pieces for gap in piece.unobserved)], key=lambda gap: gap.start_ns)
@@ -277,10 +291,14 @@ def _by_day(days: list[DayConfidence]) -> tuple[DayConfidence, ...]:
     merged: dict[int, DayConfidence] = {}
     for day in days:
         before = merged.get(day.day_ns)
-        merged[day.day_ns] = day if before is None else DayConfidence(
-            day.day_ns,
-            before.histogram + day.histogram,
-            before.padded_rows + day.padded_rows,
-            before.uncertain_rows + day.uncertain_rows,
+        merged[day.day_ns] = (
+            day
+            if before is None
+            else DayConfidence(
+                day.day_ns,
+                before.histogram + day.histogram,
+                before.padded_rows + day.padded_rows,
+                before.uncertain_rows + day.uncertain_rows,
+            )
         )
     return tuple(merged[key] for key in sorted(merged))

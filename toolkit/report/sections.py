@@ -118,7 +118,10 @@ def cage_section(
     if grid is not None and profile is not None and record.stop_ns - record.start_ns >= 12 * 3600 * 10**9:
         if quiet:
             pictures["actogram"] = gallery.add(
-                f"{room}/actogram", lambda: draw_actogram(grid, quiet, clock), actogram_rows(grid, quiet, clock), raster=True
+                f"{room}/actogram",
+                lambda: draw_actogram(grid, quiet, clock),
+                actogram_rows(grid, quiet, clock),
+                raster=True,
             )
         pictures["profile"] = gallery.add(
             f"{room}/circadian_profile",
@@ -194,9 +197,7 @@ def _draw_effects(name: str, phases: list[Comparison], summary: CageSummary, gal
     return gallery.add(name, lambda: draw_effects(phases, summary.ethogram), comparison_rows(phases))
 
 
-def _group_profiles(
-    column: str, groups: Sequence[str], summaries: Sequence[CageSummary]
-) -> list[tuple[str, Profile]]:
+def _group_profiles(column: str, groups: Sequence[str], summaries: Sequence[CageSummary]) -> list[tuple[str, Profile]]:
     """Return each group's mean day over its animals; none where a record has no dates."""
     found = []
     for group in groups:

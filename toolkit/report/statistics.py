@@ -1,4 +1,4 @@
-"""Two groups of animals compared: effect sizes with intervals, and a rank test. A value is an animal's, never a frame's.
+"""Two groups of animals compared: effect sizes with intervals, and a rank test. A value is an animal's, not a frame's.
 
 Groups are small, so the test and the interval are exact where that can be computed: the distribution of the rank sum
 over all ways to divide the animals (Mann and Whitney 1947; Hodges and Lehmann 1963; Hedges 1981).
@@ -56,9 +56,9 @@ def compare_groups(a: Sequence[float], b: Sequence[float]) -> Effect:
     x, y = x[~np.isnan(x)], y[~np.isnan(y)]
     g, g_low, g_high = hedges_g(x, y)
     shift, low, high = hodges_lehmann(x, y)
-    means = [float(group.mean()) if group.size else math.nan for group in (x, y)]
-    sds = [float(group.std(ddof=1)) if group.size > 1 else math.nan for group in (x, y)]
-    return Effect(x.size, y.size, *means, *sds, shift, low, high, g, g_low, g_high, mann_whitney_p(x, y))
+    (mean_a, sd_a), (mean_b, sd_b) = _mean_and_sd(x), _mean_and_sd(y)
+    p = mann_whitney_p(x, y)
+    return Effect(x.size, y.size, mean_a, mean_b, sd_a, sd_b, shift, low, high, g, g_low, g_high, p)
 
 
 def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -70,9 +70,11 @@ def hedges_g(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, flo
     pooled = math.sqrt(((n - 1) * x.var(ddof=1) + (m - 1) * y.var(ddof=1)) / freedom)
     if pooled == 0:
         return math.nan, math.nan, math.nan
-    correction = math.exp(
-        math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2) - 0.5 * math.log(freedom / 2)
-    ) if freedom > 1 else math.nan
+    correction = (
+        math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2) - 0.5 * math.log(freedom / 2))
+        if freedom > 1
+        else math.nan
+    )
     g = float(correction * (y.mean() - x.mean()) / pooled)
     half = _NORMAL_975 * math.sqrt((n + m) / (n * m) + g * g / (2 * (n + m)))
     return g, g - half, g + half
@@ -127,8 +129,13 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def _mean_and_sd(values: NDArray[np.float64]) -> tuple[float, float]:
+    mean = float(values.mean()) if values.size else math.nan
+    return mean, float(values.std(ddof=1)) if values.size > 1 else math.nan
+
+
 def _most_left_out(n: int, m: int) -> int:
-    """Return the k for which the k-th smallest and k-th largest difference bound the 95 % interval; 0: there is none."""
+    """Return the k for which the k-th smallest and largest difference bound the 95 % interval; 0: there is none."""
     if n + m > _MOST_EXACT:
         half = _NORMAL_975 * math.sqrt(n * m * (n + m + 1) / 12)
         return max(0, round(n * m / 2 - half))
@@ -143,7 +150,8 @@ def _sum_counts(ranks: NDArray[np.int64], chosen: int) -> NDArray[np.float64]:
     ways[0, 0] = 1
     for rank in ranks.tolist():
         ways[1:, rank:] += ways[:-1, : ways.shape[1] - rank].copy()
-    return ways[chosen]
+    counts: NDArray[np.float64] = ways[chosen]
+    return counts
 
 
 def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

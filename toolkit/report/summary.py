@@ -82,7 +82,9 @@ def summarise(animal: Animal, record: CageRecord, clock: LabClock, bin_ns: int) 
     edges = bin_edges(record, clock, bin_ns)
     columns = np.linspace(0, record.stop_ns - record.start_ns, _COLUMNS + 1).astype(np.int64) + record.start_ns
     widths = np.diff(columns).clip(1)
-    shares = [time_within(bout_spans(record.bouts.of(index)), columns) / widths for index in range(len(record.ethogram))]
+    shares = [
+        time_within(bout_spans(record.bouts.of(index)), columns) / widths for index in range(len(record.ethogram))
+    ]
     return CageSummary(
         animal=animal,
         ethogram=record.ethogram,
@@ -122,7 +124,9 @@ def bin_edges(record: CageRecord, clock: LabClock, bin_ns: int) -> NDArray[np.in
         starts = clock.day_starts(record.start_ns, record.stop_ns)
     else:
         starts = np.array([0, -(-record.stop_ns // NS_PER_DAY) * NS_PER_DAY])
-    edges = [np.arange(first, stop, bin_ns) for first, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+    edges = [
+        np.arange(first, stop, bin_ns) for first, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+    ]
     every = np.append(np.concatenate(edges), starts[-1])
     first = int(np.searchsorted(every, record.start_ns, side="right")) - 1
     last = int(np.searchsorted(every, record.stop_ns, side="left"))
@@ -137,7 +141,9 @@ def pooled_values(stays: list[CageSummary]) -> Mapping[tuple[str, str], NDArray[
         if not parts:
             continue
         observed_s = sum(part[0] for part in parts)
-        total_s, count, length_s = (np.sum([part[at] for part in parts], axis=0) for at in (1, 2, 3))
+        total_s = np.sum([part[1] for part in parts], axis=0)
+        count = np.sum([part[2] for part in parts], axis=0)
+        length_s = np.sum([part[3] for part in parts], axis=0)
         observed_or_none = observed_s if observed_s > 0 else np.nan
         values["% of observed time", phase] = 100 * total_s / observed_or_none
         values["bouts per observed hour", phase] = 3600 * count / observed_or_none

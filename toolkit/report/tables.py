@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -81,7 +82,7 @@ def bin_rows(summary: CageSummary) -> Iterator[Sequence[Cell]]:
     """Yield the budgets of time bins."""
     yield "start", "stop", "observed_s", "unobserved_s", "behaviour", *_BUDGET
     edges = summary.bin_edges.tolist()
-    for row, (start_ns, stop_ns) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for row, (start_ns, stop_ns) in enumerate(pairwise(edges)):
         for tail in _window_rows(summary.bins, row, summary.ethogram):
             yield stamp(start_ns, dated=summary.dated), stamp(stop_ns, dated=summary.dated), *tail
 
@@ -116,7 +117,9 @@ def actogram_rows(grid: DayGrid, inactive: list[int], clock: LabClock) -> Iterat
             yield *where, float(grid.observed_s[day, at]), 100 * float(active[day, at])
 
 
-def profile_rows(profiles: Sequence[tuple[str, Profile]], ethogram: Ethogram, clock: LabClock) -> Iterator[Sequence[Cell]]:
+def profile_rows(
+    profiles: Sequence[tuple[str, Profile]], ethogram: Ethogram, clock: LabClock
+) -> Iterator[Sequence[Cell]]:
     """Yield mean days."""
     hour = "zeitgeber_h" if clock.lights else "hour"
     yield "name", hour, "behaviour", "mean_percent", "sd_percent", "n"

@@ -145,13 +145,19 @@ def window_budgets(
     def summed(spans: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.bincount(window, time_within(spans, edges), windows) / NS_PER_S
 
-    def windows_of(times: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    def windows_of(times: NDArray[np.int64]) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
         at = np.searchsorted(edges, times, side="right") - 1
         inside = (at >= 0) & (at < intervals)
         return window[at[inside]], inside
 
     empty = np.full((windows, behaviours), np.nan)
-    count, total, mean, sd, between = np.zeros(empty.shape, np.int64), empty.copy(), empty.copy(), empty.copy(), empty.copy()
+    count, total, mean, sd, between = (
+        np.zeros(empty.shape, np.int64),
+        empty.copy(),
+        empty.copy(),
+        empty.copy(),
+        empty.copy(),
+    )
     for index in range(behaviours):
         bouts = record.bouts.of(index)
         total[:, index] = summed(bout_spans(bouts))
@@ -193,8 +199,11 @@ def time_budget(record: CageRecord) -> TimeBudget:
         BehaviourTime(
             name,
             int(whole.count[0, index]),
-            *(float(column[0, index]) for column in (whole.total_s, whole.mean_s, whole.sd_s, whole.inter_bout_s)),
-            float(whole.percent[0, index]),
+            total_s=float(whole.total_s[0, index]),
+            mean_s=float(whole.mean_s[0, index]),
+            sd_s=float(whole.sd_s[0, index]),
+            inter_bout_s=float(whole.inter_bout_s[0, index]),
+            percent_observed=float(whole.percent[0, index]),
         )
         for index, name in enumerate(record.ethogram.names)
     )
@@ -245,9 +254,9 @@ def time_budget_table(budget: TimeBudget) -> Table:
 def shares_table(budgets: Sequence[TimeBudget]) -> Table:
     """Return one line per cage, per cent of observed time, for the terminal."""
     table = Table(
-        title=f"Time budgets of {len(budgets)} cages, % of observed time", box=box.SIMPLE_HEAD, title_justify="left"
+        title=f"Time budgets of {len(budgets)} animals, % of observed time", box=box.SIMPLE_HEAD, title_justify="left"
     )
-    table.add_column("cage")
+    table.add_column("animal", overflow="fold")
     for header in ("observed", *(line.name for line in budgets[0].behaviours)):
         table.add_column(header, justify="right")
     for budget in budgets:
@@ -257,7 +266,7 @@ def shares_table(budgets: Sequence[TimeBudget]) -> Table:
 
 
 def _moments(
-    where: NDArray[np.intp], values: NDArray[np.float64], windows: int
+    where: NDArray[np.integer], values: NDArray[np.float64], windows: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the count, mean and standard deviation (n - 1) of the values of each window."""
     count = np.bincount(where, minlength=windows)

@@ -11,7 +11,7 @@ from toolkit.ethogram import Ethogram
 from toolkit.report.figures import INK, PAGE_WIDTH_IN, PALE_INK, edge_colour, new_figure, paper_style
 from toolkit.report.transitions import transition_shares
 
-DRAWN_FROM = 0.15
+DRAWN_FROM = 0.2
 """An arrow is drawn for a transition that takes at least this fraction of those from its behaviour."""
 
 
@@ -31,9 +31,9 @@ def draw_transitions(counts: NDArray[np.int64], ethogram: Ethogram) -> Any:
     shares = transition_shares(counts)
     with paper_style():
         figure = new_figure(PAGE_WIDTH_IN, 3.6)
-        matrix = figure.add_axes([0.155, 0.21, 0.36, 0.7])
+        matrix = figure.add_axes([0.2, 0.21, 0.35, 0.7])
         _draw_matrix(matrix, shares, counts, ethogram)
-        graph = figure.add_axes([0.56, 0.02, 0.43, 0.9])
+        graph = figure.add_axes([0.58, 0.02, 0.41, 0.9])
         _draw_graph(graph, shares, counts, ethogram)
     return figure
 
@@ -53,7 +53,7 @@ def _draw_matrix(axes: Any, shares: NDArray[np.float64], counts: NDArray[np.int6
     names = [f"{name}  ({total:,})" for name, total in zip(ethogram.names, counts.sum(axis=1), strict=True)]
     axes.set_yticks(range(size), names, fontsize=7)
     axes.set_xlabel("to", fontsize=8)
-    axes.set_title("from (number): % that go to", fontsize=8, loc="left", x=-0.32)
+    axes.set_title("from (number): % that go to", fontsize=8, loc="left", x=-0.5)
     axes.tick_params(length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)
@@ -78,8 +78,16 @@ def _draw_graph(axes: Any, shares: NDArray[np.float64], counts: NDArray[np.int64
         way /= np.hypot(*way)
         start, stop = places[row] + way * radius[row], places[column] - way * (radius[column] + 0.02)
         arrow = FancyArrowPatch(
-            tuple(start), tuple(stop), connectionstyle="arc3,rad=0.14", arrowstyle="-|>", mutation_scale=6 + 5 * share,
-            linewidth=0.4 + 3 * share, color=str(0.55 * (1 - share)), shrinkA=0, shrinkB=0, zorder=2,
+            tuple(start),
+            tuple(stop),
+            connectionstyle="arc3,rad=0.14",
+            arrowstyle="-|>",
+            mutation_scale=6 + 5 * share,
+            linewidth=0.4 + 3 * share,
+            color=str(0.55 * (1 - share)),
+            shrinkA=0,
+            shrinkB=0,
+            zorder=2,
         )
         axes.add_patch(arrow)
     for index, (name, colour) in enumerate(zip(ethogram.names, ethogram.colours, strict=True)):
