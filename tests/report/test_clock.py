@@ -116,8 +116,13 @@ def test_instants() -> None:
     assert instant("--from", "2026-07-01", FOLLOWING, zoned=True) == ns("2026-06-30T22:00")
     with pytest.raises(ConfigError, match=r"is a local time, and which zone's is not known"):
         instant("--from", "2026-03-01T07:00", LabClock(), zoned=False)
-    with pytest.raises(ConfigError, match="expected YYYY-MM-DD"):
-        instant("--from", "yesterday", LabClock(), zoned=True)
+    assert (
+        instant("--from", "2026-07-01 07:00:30.25-0330", LabClock(), zoned=False) == ns("2026-07-01T10:30:30") + S // 4
+    )
+    # Python reads the last as 01:00 local time.
+    for text in ("yesterday", "2026-02-30", "2026-03-01T25:00Z", "2026-03-01+01:00"):
+        with pytest.raises(ConfigError, match="expected YYYY-MM-DD"):
+            instant("--from", text, LabClock(), zoned=True)
 
 
 def test_says_what_its_hours_are() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_observed_and_unobserved_tile_the_time(over_midnight: Path) -> None:
     found = join_records([record_from_day(file, "cage-07") for file in sorted(over_midnight.glob("*.sqlite"))])
     spans = sorted([*map(tuple, found.observed.tolist()), *((gap.start_ns, gap.stop_ns) for gap in found.unobserved)])
     assert (spans[0][0], spans[-1][1]) == (found.start_ns, found.stop_ns)
-    assert all(before[1] == after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert found.stop_ns - found.start_ns == 100 * S
 
 

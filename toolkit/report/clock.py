@@ -115,8 +115,7 @@ class LabClock:
         else:
             noon = datetime.combine(day, time(12), tzinfo=self.zone)
             shown = datetime.combine(day, clock, tzinfo=timezone(_standard_offset(noon)))
-        since = shown.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
-        return (since.days * 86_400 + since.seconds) * 10**9
+        return utc_ns(shown)
 
 
 def lab_clock(zone: str | None, lights_on: str | None, lights_off: str | None, *, follow_dst: bool = False) -> LabClock:
@@ -165,18 +164,46 @@ def instant(option: str, text: str, clock: LabClock, *, zoned: bool) -> int:
     ConfigError
         If it cannot be read, or is local time without a zone.
     """
-    try:
-        found = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", text.strip()))
-    except ValueError:
-        raise ConfigError(f"{option}: expected YYYY-MM-DDTHH:MM[+HH:MM], found {text!r}.") from None
+    found = moment_of(text)
+    if found is None:
+        raise ConfigError(f"{option}: expected YYYY-MM-DD or YYYY-MM-DDTHH:MM[+HH:MM], found {text!r}.")
     if found.tzinfo is None:
         if not zoned:
             raise ConfigError(
-                f"{option} {text}: is a local time, and which zone's is not known. Add the offset ({text}+01:00, or Z "
-                "for UTC), or give --timezone."
+                f"{option} {text}: is a local time, and which zone's is not known. Write the time with its offset "
+                "(YYYY-MM-DDTHH:MM+01:00, or Z for UTC), or give --timezone."
             )
         found = found.replace(tzinfo=clock.zone)
-    since = found.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return utc_ns(found)
+
+
+def moment_of(text: str) -> datetime | None:
+    """Return the time of ``YYYY-MM-DD[THH:MM[:SS[.ffffff]][+HH:MM]]``, without a zone where it names none.
+
+    None if it is no such text.
+
+    A date alone with an offset is refused: ISO 8601 has no such thing, and Python reads the offset as a time.
+    """
+    found = re.fullmatch(
+        r"\s*(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?\s?(Z|z|[+-]\d\d:?\d\d)?)?\s*", text
+    )
+    if found is None:
+        return None
+    day, clock, second, fraction, offset = found.groups()
+    try:
+        local = datetime.strptime(f"{day} {clock or '00:00'}:{second or '00'}", "%Y-%m-%d %H:%M:%S")
+        local += timedelta(microseconds=int((fraction or "0").ljust(6, "0")[:6]))
+        if offset is None:
+            return local
+        zone = timezone.utc if offset in "Zz" else datetime.strptime(offset.replace(":", ""), "%z").tzinfo
+    except ValueError:
+        return None
+    return local.replace(tzinfo=zone)
+
+
+def utc_ns(moment: datetime) -> int:
+    """Return a zoned time as UTC ns."""
+    since = moment.astimezone(timezone.utc) - datetime(1970, 1, 1, tzinfo=timezone.utc)
     return (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
 
 

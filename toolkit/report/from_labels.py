@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from toolkit.bouts import NO_LABEL, BoutRules, bouts_from_labels
 from toolkit.errors import InputError, ToolkitError
 from toolkit.ethogram import ethogram_from_names
 from toolkit.frames import MAX_STEP, NS_PER_S, count_frames, probe
+from toolkit.report.clock import moment_of, utc_ns
 from toolkit.report.record import Bouts, CageRecord, DayConfidence, Gap, merged_spans
 
 UNLABELLED = "unlabelled"
@@ -70,7 +70,7 @@ def record_from_labels(path: Path, cage: str | None = None) -> CageRecord:
         dated=start_ns is not None,
         confidence=_confidence(time_ns, label, columns, start_ns is not None),
         provenance=(tuple((str(name), str(value)) for name, value in provenance.items()),) if provenance else (),
-        files=(path.name,),
+        files=(str(path),),
     )
 
 
@@ -185,18 +185,15 @@ def _recorded_at(path: Path, provenance: dict[str, Any]) -> int | None:
     text = provenance.get("recorded_at")
     if not text:
         return None
-    try:
-        found = datetime.fromisoformat(re.sub(r"[Zz]$", "+00:00", str(text)))
-    except ValueError:
-        raise InputError(
-            f"{path}: recorded_at in its .json: expected YYYY-MM-DDTHH:MM:SS+HH:MM, found {text!r}."
-        ) from None
+    found = moment_of(str(text))
+    if found is None:
+        raise InputError(f"{path}: recorded_at in its .json: expected YYYY-MM-DDTHH:MM:SS+HH:MM, found {text!r}.")
     if found.tzinfo is None:
         raise InputError(
             f"{path}: recorded_at in its .json is {text}, a local time without a zone. Expected "
             "YYYY-MM-DDTHH:MM:SS+HH:MM (or Z for UTC). Add the offset."
         )
-    return round((found - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() * 1e6) * 1000
+    return utc_ns(found)
 
 
 def _one_row_ns(provenance: dict[str, Any]) -> int:

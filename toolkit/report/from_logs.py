@@ -83,7 +83,7 @@ def record_from_log(log: BehaviourLog) -> CageRecord:
         row_interval_ns=max(session.row_interval_ns for session in log.provenance),
         confidence=_confidence(log),
         provenance=tuple(_session_lines(session) for session in log.provenance),
-        files=tuple(path.name for path in log.files),
+        files=tuple(str(path) for path in log.files),
     )
 
 

@@ -151,7 +151,7 @@ def write_report(
         out / "figures",
         out / "data",
         tuple(summary.budget for summary in summaries),
-        tuple(dict.fromkeys(name for summary in summaries for name in summary.files)),
+        tuple(dict.fromkeys(Path(name).name for summary in summaries for name in summary.files)),
         tuple(faults.found),
     )
 
@@ -252,5 +252,10 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "number": number, "when": when}
+    environment.filters |= {
+        "duration": duration,
+        "number": number,
+        "when": when,
+        "file_name": lambda path: Path(path).name,
+    }
     return environment.get_template("report.html.jinja")

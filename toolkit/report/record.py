@@ -89,22 +89,19 @@ class CageRecord:
     provenance: tuple[tuple[tuple[str, str], ...], ...] = ()
     """What made it, as blocks of (name, value)."""
     files: tuple[str, ...] = ()
+    """Paths of what was read."""
     remarks: tuple[str, ...] = field(default=())
     """What is missing from it, in a report that was asked to be partial."""
 
     @property
     def start_ns(self) -> int:
         """Where the account begins."""
-        return min(
-            [int(self.observed[0, 0])] * bool(len(self.observed)) + [gap.start_ns for gap in self.unobserved[:1]]
-        )
+        return min([*self.observed[:1, 0].tolist(), *(gap.start_ns for gap in self.unobserved[:1])])
 
     @property
     def stop_ns(self) -> int:
         """Where it ends."""
-        return max(
-            [int(self.observed[-1, 1])] * bool(len(self.observed)) + [gap.stop_ns for gap in self.unobserved[-1:]]
-        )
+        return max([*self.observed[-1:, 1].tolist(), *(gap.stop_ns for gap in self.unobserved[-1:])])
 
     def between(self, start_ns: int, stop_ns: int) -> CageRecord | None:
         """Return the part from `start_ns` to `stop_ns`, bouts cut at both; None where nothing lies there."""
