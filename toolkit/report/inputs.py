@@ -63,11 +63,12 @@ def sources(paths: Sequence[Path], cage_pattern: str | None, faults: Faults) -> 
     """
     pattern = _compiled(cage_pattern) if cage_pattern else None
     by_cage: dict[str, list[Piece]] = {}
-    named: set[Path] = set()
+    named: set[tuple[str, Path]] = set()
     for path in paths:
         try:
             for cage, file, read in _pieces(path, pattern):
-                if (place := file.resolve()) not in named:
+                # A file named twice is read once; one that holds several cages is a piece of each.
+                if (place := (cage, file.resolve())) not in named:
                     named.add(place)
                     by_cage.setdefault(cage, []).append(read)
         except ToolkitError as error:
@@ -140,6 +141,7 @@ def _nothing_observed(record: CageRecord, part: CageRecord | None, animal: Anima
 
 
 def _pieces(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[str, Path, Piece]]:
+    """Yield (cage, file, how to read it). Another kind of source is another branch here: a report asks for no more."""
     if path.is_dir() and (tables := sorted(path.glob("*.labels.csv"))):
         for table in tables:
             yield _label_piece(table, pattern)

@@ -96,12 +96,12 @@ class CageRecord:
     @property
     def start_ns(self) -> int:
         """Where the account begins."""
-        return min([*self.observed[:1, 0].tolist(), *(gap.start_ns for gap in self.unobserved[:1])])
+        return int(min([*self.observed[:1, 0].tolist(), *(gap.start_ns for gap in self.unobserved[:1])]))
 
     @property
     def stop_ns(self) -> int:
         """Where it ends."""
-        return max([*self.observed[-1:, 1].tolist(), *(gap.stop_ns for gap in self.unobserved[-1:])])
+        return int(max([*self.observed[-1:, 1].tolist(), *(gap.stop_ns for gap in self.unobserved[-1:])]))
 
     def between(self, start_ns: int, stop_ns: int) -> CageRecord | None:
         """Return the part from `start_ns` to `stop_ns`, bouts cut at both; None where nothing lies there."""

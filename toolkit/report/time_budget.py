@@ -257,11 +257,11 @@ def shares_table(budgets: Sequence[TimeBudget]) -> Table:
         title=f"Time budgets of {len(budgets)} animals, % of observed time", box=box.SIMPLE_HEAD, title_justify="left"
     )
     table.add_column("animal", overflow="fold")
-    for header in ("observed", *(line.name for line in budgets[0].behaviours)):
+    for header in ("seen", *(line.name for line in budgets[0].behaviours)):
         table.add_column(header, justify="right")
     for budget in budgets:
         shares = (number(line.percent_observed, 1) for line in budget.behaviours)
-        table.add_row(escape(budget.cage), duration(budget.observed_s), *shares)
+        table.add_row(escape(budget.cage), f"{budget.observed_s / 3600:.1f} h", *shares)
     return table
 
 

@@ -59,7 +59,8 @@ def number(value: float, digits: int) -> str:
 
     Examples
     --------
-    >>> number(float("nan"), 2), number(1234.5, 1)
-    ('–', '1,234.5')
+    >>> number(float("nan"), 2), number(1234.5, 1), number(-0.01, 1)
+    ('–', '1,234.5', '0.0')
     """
-    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+    # Adding zero takes the sign off a negative one.
+    return "–" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
