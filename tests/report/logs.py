@@ -30,21 +30,7 @@ def write_log(
     interval_ns: int = INTERVAL_NS,
 ) -> Path:
     """Write a cage's log: a row a frame, but for the frames of `gaps` (first, stop, reason). Return its folder."""
-    session = Session(
-        uuid="0b9c1c86-2f0e-4d4c-8f64-5f4f2e9a7d11",
-        boot_id="5d1f7a52-bb1c-4f4b-8f3e-1f0a4d9f0c22",
-        host="cage-nano-07",
-        toolkit_version="0.1.0",
-        bundle_name="demo",
-        bundle_sha256="9f" * 32,
-        engines={"rgb": "onnxruntime-1.23 cpu fp32", "flow": "onnxruntime-1.23 cpu fp32"},
-        config_sha256="c4" * 32,
-        config=config,
-        ethogram=ethogram,
-        utc_offset_ns=start_ns,
-        row_interval_ns=interval_ns,
-        start_ns=start_ns,
-    )
+    session = session_of(start_ns, interval_ns, ethogram, config)
     with LogWriter(folder, cage, session) as writer:
         missing = {first: (stop, reason) for first, stop, reason in gaps}
         frame = 0
@@ -63,6 +49,27 @@ def write_log(
             frame += 1
         writer.close("stopped")
     return folder / cage
+
+
+def session_of(
+    start_ns: int, interval_ns: int = INTERVAL_NS, ethogram: Ethogram = MOUSE_HOME_CAGE, config: str = "{}"
+) -> Session:
+    """Return the provenance of a log that no daemon wrote."""
+    return Session(
+        uuid="0b9c1c86-2f0e-4d4c-8f64-5f4f2e9a7d11",
+        boot_id="5d1f7a52-bb1c-4f4b-8f3e-1f0a4d9f0c22",
+        host="cage-nano-07",
+        toolkit_version="0.1.0",
+        bundle_name="demo",
+        bundle_sha256="9f" * 32,
+        engines={"rgb": "onnxruntime-1.23 cpu fp32", "flow": "onnxruntime-1.23 cpu fp32"},
+        config_sha256="c4" * 32,
+        config=config,
+        ethogram=ethogram,
+        utc_offset_ns=start_ns,
+        row_interval_ns=interval_ns,
+        start_ns=start_ns,
+    )
 
 
 def logged(folder: Path, labels: Sequence[int], **options: object) -> BehaviourLog:
