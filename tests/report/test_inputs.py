@@ -139,6 +139,7 @@ def test_overlapping_logs_of_a_cage(logs: Path, tmp_path: Path) -> None:
         read(logs / "cage-1", tmp_path / "copy")
     records, missing = read(logs / "cage-1", tmp_path / "copy", partial=True)
     assert records["cage-1"].bouts.behaviour.tolist() == [0]
+    assert "overlap" in missing[0]
     assert records["cage-1"].remarks == tuple(missing)
 
 

@@ -70,7 +70,7 @@ def _draw_one(axes: Any, lengths_s: NDArray[np.float64], bins: NDArray[np.float6
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.tick_params(labelsize=7)
-    axes.set_title(name, fontsize=8, loc="left", pad=11, color=INK if lengths_s.size else PALE_INK)
+    axes.set_title(name, fontsize=8, loc="left", pad=12.5, color=INK if lengths_s.size else PALE_INK)
     if not lengths_s.size:
         axes.text(0.5, 0.45, "no bouts", transform=axes.transAxes, ha="center", va="center", color=PALE_INK, fontsize=7)
         axes.set_ylim(0, 1)

@@ -19,6 +19,7 @@ _MOST_BODY_IN = 8.0
 _LINE_IN = 0.1
 _NAMED_FROM_IN = 0.085
 """Lines thinner than this have no room for a cage's name."""
+_MOST_BORDERED = 20
 
 
 def draw_cages(summaries: Sequence[CageSummary], clock: LabClock) -> Any:
@@ -124,7 +125,8 @@ def _draw_borders(axes: Any, lines: int, names: list[str]) -> None:
     axes.set_ylim(lines, 0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(True)
-    for border in range(1, lines):
+    # Of many cages the borders would be all that is seen.
+    for border in range(1, lines) if lines <= _MOST_BORDERED else ():
         axes.axhline(border, color="#c4c4c4", linewidth=0.3, zorder=3)
     axes.yaxis.set_ticks([])
     for line, name in enumerate(names):

@@ -16,6 +16,10 @@ _COLUMNS = 4
 _SHARE = "% of observed time"
 
 
+def _mark_size(animals: int) -> float:
+    return max(1.6, 4 * min(1.0, (12 / max(1, animals)) ** 0.5))
+
+
 def draw_animals(animals: Sequence[AnimalValues], ethogram: Ethogram) -> Any:
     """Return every animal's shares as a matplotlib figure: a line per behaviour, a mark per animal, a bar: median.
 
@@ -36,7 +40,7 @@ def draw_animals(animals: Sequence[AnimalValues], ethogram: Ethogram) -> Any:
                 row + np.array(spread),
                 linestyle="none",
                 marker="o",
-                markersize=4,
+                markersize=_mark_size(len(animals)),
                 markerfacecolor=colour,
                 markeredgecolor=INK,
                 markeredgewidth=0.6,
@@ -86,7 +90,7 @@ def draw_groups(animals: Sequence[AnimalValues], column: str, groups: Sequence[s
                     own,
                     linestyle="none",
                     marker=MARKERS[at % len(MARKERS)],
-                    markersize=3.6,
+                    markersize=_mark_size(len(own)),
                     markerfacecolor="white" if at % 2 else "#555555",
                     markeredgecolor=GROUP_INKS[0],
                     markeredgewidth=0.7,
