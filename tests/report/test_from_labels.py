@@ -91,6 +91,38 @@ def test_a_frame_without_a_label_was_seen(tmp_path: Path) -> None:
     assert found.confidence[0].uncertain_rows == 1
 
 
+def test_bouts_are_those_of_the_smoothed_label(tmp_path: Path) -> None:
+    rows = ["frame,time_s,label,smoothed,view,padded,p_rest,p_walk", "0,0.00,rest,rest,,0,0.9,0.1"]
+    rows += ["1,0.04,walk,rest,,0,0.4,0.6", "2,0.08,,,,0,,", "3,0.12,,,dark,0,,"]
+    (tmp_path / "a.labels.csv").write_text("\n".join(rows) + "\n")
+    found = record_from_labels(tmp_path / "a.labels.csv")
+    assert list(zip(found.bouts.behaviour.tolist(), found.bouts.stop_ns.tolist(), strict=True)) == [
+        (0, round(0.08 * S))
+    ]
+    # Confidence is of the label that the probability is of; the third row was seen, the fourth was not.
+    assert found.confidence[0].histogram.sum(axis=1).tolist() == [1, 1]
+    assert found.observed.tolist() == [[0, round(0.12 * S)]]
+    assert [gap.reason for gap in found.unobserved] == ["dark"]
+
+
+def test_parquet_is_the_same_table(tmp_path: Path) -> None:
+    pyarrow_csv = pytest.importorskip("pyarrow.csv", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    path = write_labels(tmp_path / "a.labels.csv", ["rest"] * 10 + [""] * 5 + ["walk"] * 10, view={12: "dark"})
+    table = pyarrow_csv.read_csv(path, convert_options=pyarrow_csv.ConvertOptions(strings_can_be_null=True))
+    at = table.column_names.index("padded")
+    parquet.write_table(table.set_column(at, "padded", table["padded"].cast("bool")), tmp_path / "a.labels.parquet")
+    one, other = record_from_labels(path), record_from_labels(tmp_path / "a.labels.parquet")
+    assert one.bouts.stop_ns.tolist() == other.bouts.stop_ns.tolist()
+    assert one.observed.tolist() == other.observed.tolist()
+    assert one.unobserved == other.unobserved
+    assert one.confidence[0].padded_rows == other.confidence[0].padded_rows == 2
+    (tmp_path / "b.labels.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match="cannot be read"):
+        record_from_labels(tmp_path / "b.labels.parquet")
+
+
 @pytest.mark.parametrize(
     ("labels", "options", "words"),
     [

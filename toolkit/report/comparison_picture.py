@@ -17,7 +17,7 @@ _SHARE = "% of observed time"
 
 
 def _mark_size(animals: int) -> float:
-    return max(1.6, 4 * min(1.0, (12 / max(1, animals)) ** 0.5))
+    return max(1.6, 4 * min(1.0, math.sqrt(12 / max(1, animals))))
 
 
 def draw_animals(animals: Sequence[AnimalValues], ethogram: Ethogram) -> Any:

@@ -103,13 +103,6 @@ def draw_dark_bar(axes: Any, spans: Sequence[tuple[float, float]], *, whole: tup
         )
 
 
-def save_svg(figure: Any, path: Path) -> None:
-    """Write a figure as SVG whose text is outlines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as beside, paper_style():
-        figure.savefig(beside, format="svg", metadata={"Date": None})
-
-
 def save_png(figure: Any, path: Path) -> None:
     """Write a figure at `DPI`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,14 +110,12 @@ def save_png(figure: Any, path: Path) -> None:
         figure.savefig(beside, format="png", dpi=DPI)
 
 
-def png_uri(figure: Any) -> str:
-    """Return a figure as a ``data:`` address of a PNG."""
-    return _uri(figure, "png", "image/png", dpi=DPI)
-
-
 def svg_uri(figure: Any) -> str:
     """Return a figure as a ``data:`` address of an SVG whose text is outlines: it needs no font."""
-    return _uri(figure, "svg", "image/svg+xml", metadata={"Date": None})
+    content = BytesIO()
+    with paper_style():
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{b64encode(content.getvalue()).decode()}"
 
 
 def relative_luminance(colour: str) -> float:
@@ -139,15 +130,3 @@ def edge_colour(colour: str) -> NDArray[np.float64]:
     channels = rgb(colour)
     edge: NDArray[np.float64] = channels * (0.45 if relative_luminance(colour) > 0.2 else 0.7)
     return edge
-
-
-def _uri(figure: Any, kind: str, media_type: str, **options: Any) -> str:
-    content = BytesIO()
-    with paper_style():
-        figure.savefig(content, format=kind, **options)
-    return f"data:{media_type};base64,{b64encode(content.getvalue()).decode()}"
-
-
-def close(figure: Any) -> None:
-    """Let go of what a figure holds: figures and canvases refer to each other, and a report draws thousands."""
-    figure.clear()

@@ -1,4 +1,5 @@
-"""Records from the label files of recorded video that `toolkit label` writes: a CSV, and a JSON that says from what.
+"""Records from the label files of recorded video that `toolkit label` writes: a CSV or Parquet table,
+and a JSON that says from what.
 
 A label file is checked against what its JSON says of the video, and against the video itself where that is still there.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.bouts import NO_LABEL, BoutRules, bouts_from_labels
-from toolkit.errors import InputError, ToolkitError
+from toolkit.errors import InputError, MissingDependency, ToolkitError
 from toolkit.ethogram import ethogram_from_names
 from toolkit.frames import MAX_STEP, NS_PER_S, count_frames, probe
 from toolkit.report.clock import moment_of, utc_ns
@@ -51,8 +53,8 @@ def record_from_labels(path: Path, cage: str | None = None) -> CageRecord:
     )
     time_ns = columns.time_ns + (start_ns or 0)
     seen = np.array([not reason for reason in columns.view], bool)
-    label = np.where(seen, columns.label, NO_LABEL)
-    bouts = bouts_from_labels(time_ns, label, columns.probability, BoutRules(), interval_ns)
+    label, decided = (np.where(seen, each, NO_LABEL) for each in (columns.label, columns.decided))
+    bouts = bouts_from_labels(time_ns, decided, columns.probability, BoutRules(), interval_ns)
     following = np.append(time_ns[1:], time_ns[-1] + interval_ns)
     stops = np.where(following - time_ns <= MAX_STEP * interval_ns, following, time_ns + interval_ns)
     ethogram = ethogram_from_names(columns.names)
@@ -82,17 +84,24 @@ class _Columns:
         self.frame = np.empty(0, np.int64)
         self.time_ns = np.empty(0, np.int64)
         self.label = np.empty(0, np.int16)
+        self.decided = np.empty(0, np.int16)
+        """The smoothed label where there is one: what bouts are made of, as in a log."""
         self.probability = np.empty(0)
         self.padded = np.empty(0, bool)
         self.view: list[str] = []
 
     def add(self, path: Path, first_line: int, rows: list[list[str]], header: list[str]) -> None:
+        if not rows:
+            return
         at = {name: position for position, name in enumerate(header)}
         positions = {name: index for index, name in enumerate(self.names)}
         try:
             frame = np.array([row[at["frame"]] for row in rows]).astype(np.int64)
             time_s = np.array([row[at["time_s"]] for row in rows]).astype(np.float64)
-            label = np.array([positions[row[at["label"]]] if row[at["label"]] else NO_LABEL for row in rows], np.int16)
+            label, decided = (
+                np.array([positions[row[at[name]]] if row[at[name]] else NO_LABEL for row in rows], np.int16)
+                for name in ("label", "smoothed" if "smoothed" in at else "label")
+            )
             table = np.array([[row[at[f"p_{name}"]] or "0" for name in self.names] for row in rows]).astype(np.float64)
         except (KeyError, ValueError, IndexError) as error:
             raise InputError(
@@ -102,6 +111,7 @@ class _Columns:
         self.frame = np.concatenate([self.frame, frame])
         self.time_ns = np.concatenate([self.time_ns, np.rint(time_s * NS_PER_S).astype(np.int64)])
         self.label = np.concatenate([self.label, label])
+        self.decided = np.concatenate([self.decided, decided])
         self.probability = np.concatenate([self.probability, table[np.arange(len(rows)), label.clip(0)].clip(0, 1)])
         padded = [row[at["padded"]] == "1" for row in rows] if "padded" in at else [False] * len(rows)
         self.padded = np.concatenate([self.padded, np.array(padded, bool)])
@@ -109,27 +119,14 @@ class _Columns:
 
 
 def _read(path: Path) -> _Columns:
-    try:
-        file = path.open(newline="", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}). Expected a label file of `toolkit label`."
-        ) from error
-    with file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        names = tuple(name[2:] for name in header if name.startswith("p_"))
-        missing = [name for name in _FIXED if name not in header]
-        if missing or not names:
-            raise InputError(
-                f"{path}: is not a label file: expected the columns frame, time_s, label and p_<behaviour>, found "
-                f"{', '.join(header) or 'an empty file'}. Name a CSV that `toolkit label` wrote, or a behaviour log."
-            )
-        columns = _Columns(names)
-        line = 2
-        while rows := list(islice(reader, _CHUNK_ROWS)):
-            columns.add(path, line, rows, header)
-            line += len(rows)
+    columns: _Columns | None = None
+    line = 2
+    for header, rows in _parquet_chunks(path) if path.suffix == ".parquet" else _csv_chunks(path):
+        columns = columns or _Columns(_behaviours(path, header))
+        columns.add(path, line, rows, header)
+        line += len(rows)
+    if columns is None:
+        raise InputError(f"{path}: is not a label file: it is empty. Label the video again.")
     if not len(columns.frame):
         raise InputError(f"{path}: holds no rows. Expected a row per labelled frame. Label the video again.")
     for name, values in (("frame", columns.frame), ("time_s", columns.time_ns)):
@@ -139,6 +136,53 @@ def _read(path: Path) -> _Columns:
                 "each frame once. Label the video again."
             )
     return columns
+
+
+def _behaviours(path: Path, header: list[str]) -> tuple[str, ...]:
+    names = tuple(name[2:] for name in header if name.startswith("p_"))
+    if not names or any(name not in header for name in _FIXED):
+        raise InputError(
+            f"{path}: is not a label file: expected the columns frame, time_s, label and p_<behaviour>, found "
+            f"{', '.join(header) or 'none'}. Name a table that `toolkit label` wrote, or a behaviour log."
+        )
+    return names
+
+
+def _csv_chunks(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Yield the header with some rows, at least once where there is a header."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            for header in islice(reader, 1):
+                yield header, list(islice(reader, _CHUNK_ROWS))
+                while rows := list(islice(reader, _CHUNK_ROWS)):
+                    yield header, rows
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Expected a label file of `toolkit label`.") from error
+
+
+def _parquet_chunks(path: Path) -> Iterator[tuple[list[str], list[list[str]]]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise MissingDependency(
+            f"{path}: Parquet needs pyarrow, which is not installed here. Install it: pip install 'toolkit[parquet]'"
+        ) from error
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            header = list(file.schema_arrow.names)
+            yield header, []
+            for batch in file.iter_batches(_CHUNK_ROWS):
+                columns = [[_text(value) for value in column.to_pylist()] for column in batch.columns]
+                yield header, [list(row) for row in zip(*columns, strict=True)]
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read ({error}). Expected a label file of `toolkit label`.") from error
+
+
+def _text(value: object) -> str:
+    """Return a cell as the CSV has it."""
+    return "" if value is None else str(int(value) if isinstance(value, bool) else value)
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.files import file_name
-from toolkit.report.figures import DPI, close, paper_style
+from toolkit.report.figures import DPI, paper_style
 from toolkit.report.tables import Rows, text_of
 
 
@@ -64,7 +64,8 @@ class Gallery:
         with paper_style():
             figure.savefig(png, format="png", dpi=DPI)
             figure.savefig(svg, format="svg", metadata={"Date": None})
-        close(figure)
+        # Figures and canvases refer to each other, and a report draws thousands.
+        figure.clear()
         kind, shown = ("png", png) if raster else ("svg+xml", svg)
         return Shown(f"data:image/{kind};base64,{b64encode(shown.read_bytes()).decode()}", self.table(name, rows))
 

@@ -11,7 +11,7 @@ from toolkit.bouts import BoutRules
 from toolkit.errors import InputError, ToolkitError, raise_faults
 from toolkit.report.animals import Animal
 from toolkit.report.from_labels import record_from_labels
-from toolkit.report.from_logs import log_files, record_from_day
+from toolkit.report.from_logs import log_files, record_from_day, why_unobserved
 from toolkit.report.record import CageRecord, bouts_under, join_records
 
 Piece = Callable[[], CageRecord]
@@ -127,8 +127,6 @@ def _part(record: CageRecord, animal: Animal, period: Period) -> CageRecord | No
 
 
 def _nothing_observed(record: CageRecord, part: CageRecord | None, animal: Animal, tabled: bool) -> InputError:
-    from toolkit.report.from_logs import why_unobserved
-
     name = f"animal {animal.name} (cage {record.cage})" if tabled else f"cage {record.cage}"
     if part is None:
         return InputError(
@@ -142,12 +140,12 @@ def _nothing_observed(record: CageRecord, part: CageRecord | None, animal: Anima
 
 def _pieces(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[str, Path, Piece]]:
     """Yield (cage, file, how to read it). Another kind of source is another branch here: a report asks for no more."""
-    if path.is_dir() and (tables := sorted(path.glob("*.labels.csv"))):
+    if path.is_dir() and (tables := sorted([*path.glob("*.labels.csv"), *path.glob("*.labels.parquet")])):
         for table in tables:
             yield _label_piece(table, pattern)
         if not any(path.glob("*.sqlite")):
             return
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".parquet"):
         yield _label_piece(path, pattern)
         return
     for cage, file in log_files(path):
