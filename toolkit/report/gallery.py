@@ -16,12 +16,17 @@ from toolkit.report.tables import Rows, text_of
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture on the page."""
+    """A picture on the page. It is read when it is shown: those of many animals are only files."""
 
-    uri: str
-    """``data:`` address."""
+    file: Path
     data: str
     """Path of its CSV in the report's folder."""
+
+    @property
+    def uri(self) -> str:
+        """``data:`` address of the picture."""
+        kind = "png" if self.file.suffix == ".png" else "svg+xml"
+        return f"data:image/{kind};base64,{b64encode(self.file.read_bytes()).decode()}"
 
 
 class Gallery:
@@ -66,8 +71,7 @@ class Gallery:
             figure.savefig(svg, format="svg", metadata={"Date": None})
         # Figures and canvases refer to each other, and a report draws thousands.
         figure.clear()
-        kind, shown = ("png", png) if raster else ("svg+xml", svg)
-        return Shown(f"data:image/{kind};base64,{b64encode(shown.read_bytes()).decode()}", self.table(name, rows))
+        return Shown(png if raster else svg, self.table(name, rows))
 
     def table(self, name: str, rows: Rows) -> str:
         """Write a CSV and return its path in the report's folder."""
