@@ -180,6 +180,19 @@ def test_rules_reach_the_page(log_folder: Path, tmp_path: Path) -> None:
     assert "2.0 s (rest)" in Page(files.page).text
 
 
+def test_the_page_says_whether_a_filter_decided(tmp_path: Path) -> None:
+    for config, said in (
+        ("{}", "Bouts are raw runs of equal labels"),
+        ('{"decision": {"filter": "off"}}', "Bouts are raw runs of equal labels"),
+        ('{"decision": {"filter": "viterbi"}}', "Labels were decided by: viterbi."),
+    ):
+        place = tmp_path / str(len(config))
+        log = write_log(place, [0] * 20, config=config)
+        text = Page(write_report([log], place / "report").page).text
+        assert said in text
+        assert ("raw runs" in text) != ("decided by" in text)
+
+
 def test_undated_recordings_have_no_clock(tmp_path: Path) -> None:
     labels = write_labels(tmp_path / "a.labels.csv", ["rest"] * 50 + ["walk"] * 50)
     files = write_report([labels], tmp_path / "report")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit.behaviour_log import BehaviourLog, LoggedSession, Quality, read_log
 from toolkit.errors import LogError
-from toolkit.report.record import Bouts, CageRecord, DayConfidence, Gap, merged_spans
+from toolkit.report.record import DECIDED_BY, Bouts, CageRecord, DayConfidence, Gap, merged_spans
 from toolkit.report.wording import duration, utc
 
 _NS_PER_DAY = 86_400 * 10**9
@@ -127,6 +127,7 @@ def _confidence(log: BehaviourLog) -> tuple[DayConfidence, ...]:
 
 def _session_lines(session: LoggedSession) -> tuple[tuple[str, str], ...]:
     """Return what made the rows of one start of the daemon, as (name, value)."""
+    decision = session.config.get("decision", {}).get("filter", "off")
     return (
         ("session", f"{session.uuid}, from {utc(session.start_ns)}"),
         ("host", f"{session.host}, boot {session.boot_id}"),
@@ -134,5 +135,6 @@ def _session_lines(session: LoggedSession) -> tuple[tuple[str, str], ...]:
         ("bundle", f"{session.bundle_name}, SHA-256 {session.bundle_sha256}"),
         *((f"engine, {stream}", identity) for stream, identity in session.engines.items()),
         ("configuration", f"SHA-256 {session.config_sha256}"),
+        *([(DECIDED_BY, decision)] if decision != "off" else []),
         ("row interval", f"{session.row_interval_ns / 1e6:.2f} ms"),
     )

@@ -20,6 +20,8 @@ from toolkit.report.wording import when
 
 NO_RECORD = "no-record"
 """Reason of time between two pieces that neither accounts for."""
+DECIDED_BY = "decision filter"
+"""Name, in the provenance, of what made bouts of the networks' labels where they are not raw runs."""
 _FAR_NS = 1 << 61
 
 
@@ -102,6 +104,11 @@ class CageRecord:
     def stop_ns(self) -> int:
         """Where it ends."""
         return int(max([*self.observed[-1:, 1].tolist(), *(gap.stop_ns for gap in self.unobserved[-1:])]))
+
+    @property
+    def decided_by(self) -> tuple[str, ...]:
+        """Names of the decision filters that made the bouts; empty where all are raw runs of labels."""
+        return tuple(sorted({value for block in self.provenance for name, value in block if name == DECIDED_BY}))
 
     def between(self, start_ns: int, stop_ns: int) -> CageRecord | None:
         """Return the part from `start_ns` to `stop_ns`, bouts cut at both; None where nothing lies there."""

@@ -53,6 +53,8 @@ class CageSummary:
     profile: Profile | None
     """Hours of the mean day; None without dates."""
     confidence: tuple[DayConfidence, ...]
+    decided_by: tuple[str, ...]
+    """Decision filters that made the bouts; empty: raw runs of labels."""
     provenance: tuple[tuple[tuple[str, str], ...], ...]
     files: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -99,6 +101,7 @@ def summarise(animal: Animal, record: CageRecord, clock: LabClock, bin_ns: int) 
         grid=day_grid(record, clock, ACTOGRAM_BINS) if record.dated else None,
         profile=profile_over_days(day_grid(record, clock, PROFILE_BINS)) if record.dated else None,
         confidence=record.confidence,
+        decided_by=record.decided_by,
         provenance=record.provenance,
         files=record.files,
         remarks=record.remarks,
