@@ -42,6 +42,8 @@ def test_days_joined_are_the_log_read_at_once(over_midnight: Path) -> None:
     assert as_rows(joined) == as_rows(whole)
     assert joined.observed.tolist() == whole.observed.tolist()
     assert joined.unobserved == whole.unobserved
+    assert joined.provenance == whole.provenance
+    assert len(joined.provenance) == 1
     assert sum(day.histogram.sum() for day in joined.confidence) == 950
     # The bout of `eat` crosses midnight and is one.
     assert [behaviour for behaviour, *_ in as_rows(joined)] == [0, 1, 2, 2, 1]

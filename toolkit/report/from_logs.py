@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit.behaviour_log import BehaviourLog, LoggedSession, Quality, read_log
 from toolkit.errors import LogError
-from toolkit.report.record import DECIDED_BY, Bouts, CageRecord, DayConfidence, Gap, merged_spans
+from toolkit.report.record import BEGUN, DECIDED_BY, Bouts, CageRecord, DayConfidence, Gap, merged_spans
 from toolkit.report.wording import duration, utc
 
 _NS_PER_DAY = 86_400 * 10**9
@@ -129,7 +129,8 @@ def _session_lines(session: LoggedSession) -> tuple[tuple[str, str], ...]:
     """Return what made the rows of one start of the daemon, as (name, value)."""
     decision = session.config.get("decision", {}).get("filter", "off")
     return (
-        ("session", f"{session.uuid}, from {utc(session.start_ns)}"),
+        ("session", session.uuid),
+        (BEGUN, utc(session.start_ns)),
         ("host", f"{session.host}, boot {session.boot_id}"),
         ("toolkit", session.toolkit_version),
         ("bundle", f"{session.bundle_name}, SHA-256 {session.bundle_sha256}"),

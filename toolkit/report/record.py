@@ -20,6 +20,8 @@ from toolkit.report.wording import when
 
 NO_RECORD = "no-record"
 """Reason of time between two pieces that neither accounts for."""
+BEGUN = "begun"
+"""Name, in the provenance, of when a session began: of one in several files the earliest is kept."""
 DECIDED_BY = "decision filter"
 """Name, in the provenance, of what made bouts of the networks' labels where they are not raw runs."""
 _FAR_NS = 1 << 61
@@ -265,7 +267,9 @@ def _concatenated(pieces: list[CageRecord]) -> CageRecord:
         if after.start_ns > before.stop_ns
     ]
     gaps = sorted([*holes, *(gap for piece in pieces for gap in piece.unobserved)], key=lambda gap: gap.start_ns)
-    provenance = dict.fromkeys(block for piece in pieces for block in piece.provenance)
+    provenance: dict[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]] = {}
+    for block in (block for piece in pieces for block in piece.provenance):
+        provenance.setdefault(tuple(line for line in block if line[0] != BEGUN), block)
     return replace(
         pieces[0],
         observed=merged_spans(np.concatenate([piece.observed for piece in pieces])),
@@ -273,7 +277,7 @@ def _concatenated(pieces: list[CageRecord]) -> CageRecord:
         bouts=_joined_bouts([piece.bouts for piece in pieces]),
         row_interval_ns=max(piece.row_interval_ns for piece in pieces),
         confidence=_by_day([day for piece in pieces for day in piece.confidence]),
-        provenance=tuple(provenance),
+        provenance=tuple(provenance.values()),
         files=tuple(dict.fromkeys(name for piece in pieces for name in piece.files)),
         remarks=tuple(remark for piece in pieces for remark in piece.remarks),
     )
