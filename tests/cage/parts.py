@@ -135,7 +135,7 @@ def parts(camera: Camera, *, logits: Sequence[float] | None = None, flow_s: floa
 
 
 def config(folder: Path, **tables: Mapping[str, Any]) -> CageConfig:
-    """Return a configuration whose log is in `folder` and whose video is never opened; clock and frames are believed."""
+    """Return a configuration whose log is in `folder` and whose video is never opened; its clock is believed."""
     values: dict[str, dict[str, Any]] = {
         "cage": {"name": "a1", "bundle": "bundle"},
         "camera": {"video": "none.mp4"},

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from toolkit.bouts import Bout
+from tests.report.logs import bouts
 from toolkit.errors import InputError
 from toolkit.ethogram import MOUSE_HOME_CAGE, ethogram_from_names
 from toolkit.report.bout_length_picture import draw_bout_lengths
@@ -75,9 +75,8 @@ def test_each_behaviours_sweep_has_its_panel(tmp_path: Path) -> None:
 
 
 def test_histograms_count_every_bout() -> None:
-    lengths_ns = [33_000_000, 1_000_000_000, 10_000_000_000, 10_000_000_001]
-    bouts = [Bout(6, 0, length, 1, 1.0) for length in lengths_ns]
-    rest, walk = draw_bout_lengths(bouts, MOUSE_HOME_CAGE).axes[6:8]
+    table = bouts((6, 0, 0.033), (6, 1, 2), (6, 3, 13), (6, 20, 30.000000001))
+    rest, walk = draw_bout_lengths(table, MOUSE_HOME_CAGE).axes[6:8]
     assert sum(patch.get_height() for patch in rest.patches) == 4
     assert [text.get_text() for text in walk.texts] == ["no bouts"]
-    assert draw_bout_lengths([], ethogram_from_names(["rest"])).axes
+    assert draw_bout_lengths(bouts(), ethogram_from_names(["rest"])).axes

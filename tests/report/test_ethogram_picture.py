@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.report.logs import logged
+from tests.report.logs import bouts, recorded
 from toolkit.behaviour_log import Reason
-from toolkit.bouts import Bout
 from toolkit.ethogram import MOUSE_HOME_CAGE, Ethogram, ethogram_from_names
+from toolkit.report.clock import LabClock
 from toolkit.report.ethogram_picture import draw_ethogram, occupancy
 from toolkit.report.figures import DPI, save_png
 from toolkit.report.time_axis import MOST_TICKS, time_ticks
@@ -20,18 +20,18 @@ S = 1_000_000_000
 
 
 def test_occupancy_is_each_columns_share() -> None:
-    bouts = [Bout(0, 5, 20, 1, 1.0), Bout(0, 21, 22, 1, 1.0), Bout(0, 39, 45, 1, 1.0)]
+    table = bouts((0, 5, 20), (0, 21, 22), (0, 39, 45))
     # Columns of 10: 5 of the first, all of the second, 1 of the third, 1 of the last (the rest lies outside).
-    np.testing.assert_allclose(occupancy(bouts, (0, 40), 4), [0.5, 1, 0.1, 0.1])
-    assert occupancy([], (0, 40), 4).tolist() == [0, 0, 0, 0]
+    np.testing.assert_allclose(occupancy(table, (0, 40 * S), 4), [0.5, 1, 0.1, 0.1])
+    assert occupancy(bouts(), (0, 40), 4).tolist() == [0, 0, 0, 0]
 
 
 def draw(tmp_path: Path, labels: list[int], ethogram: Ethogram = MOUSE_HOME_CAGE, **options: object) -> np.ndarray:
     """Return the (H, W, 3) RGB picture of a log."""
-    log = logged(tmp_path, labels, ethogram=ethogram, **options)
+    found = recorded(tmp_path, labels, ethogram=ethogram, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save_png(draw_ethogram(log, time_budget(log), log.bouts), tmp_path / "ethogram.png")
+        save_png(draw_ethogram(found, time_budget(found), LabClock()), tmp_path / "ethogram.png")
     picture = cv2.imread(str(tmp_path / "ethogram.png"))
     assert picture is not None
     return picture[..., ::-1]

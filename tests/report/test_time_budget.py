@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-import csv
 import io
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.report.logs import INTERVAL_NS, START_NS, logged
+from tests.report.logs import INTERVAL_NS, START_NS, record, recorded
 from toolkit.behaviour_log import Reason
 from toolkit.bouts import BoutRules, Hysteresis
-from toolkit.errors import ConfigError, LogError
-from toolkit.report.time_budget import BehaviourTime, TimeBudget, time_budget, time_budget_table, write_time_budget
+from toolkit.errors import ConfigError, InputError
+from toolkit.report.record import bouts_under
+from toolkit.report.tables import budget_rows, text_of
+from toolkit.report.time_budget import BehaviourTime, TimeBudget, time_budget, time_budget_table, window_budgets
 
 FRAME_S = INTERVAL_NS / 1e9
 DRINK, EAT = 0, 1
@@ -23,7 +25,7 @@ GAPS = [(7, 17, Reason.CAMERA_LOST)]
 
 @pytest.fixture
 def budget(tmp_path: Path) -> TimeBudget:
-    return time_budget(logged(tmp_path, LABELS, gaps=GAPS))
+    return time_budget(recorded(tmp_path, LABELS, gaps=GAPS))
 
 
 def line(budget: TimeBudget, name: str) -> BehaviourTime:
@@ -62,24 +64,24 @@ def test_what_does_not_exist_is_not_zero(budget: TimeBudget) -> None:
 
 
 def test_bouts_under_rules(tmp_path: Path) -> None:
-    log = logged(tmp_path, LABELS, gaps=GAPS)
-    stitched = time_budget(log, BoutRules(stitch_gap_s=0.07))
+    log = recorded(tmp_path, LABELS, gaps=GAPS)
+    stitched = time_budget(bouts_under(log, BoutRules(stitch_gap_s=0.07)))
     assert [(each.name, each.bouts) for each in stitched.behaviours if each.bouts] == [("drink", 2)]
     assert line(stitched, "drink").total_s == pytest.approx(9 * FRAME_S)
-    dropped = time_budget(log, BoutRules(min_bout_s={"drink": 0.05}))
+    dropped = time_budget(bouts_under(log, BoutRules(min_bout_s={"drink": 0.05})))
     assert line(dropped, "drink").bouts == 2
     assert dropped.no_bout_s == pytest.approx(2 * FRAME_S)
     with pytest.raises(ConfigError, match="drnik"):
-        time_budget(log, BoutRules(min_bout_s={"drnik": 1}))
+        bouts_under(log, BoutRules(min_bout_s={"drnik": 1}))
 
 
 def test_rules_go_on_from_what_a_filter_decided(tmp_path: Path) -> None:
     labels = [0] * 10 + [1] + [0] * 10
-    decide = Hysteresis(3 * INTERVAL_NS, {}, INTERVAL_NS)
-    log = logged(tmp_path, labels, decide=decide)
-    assert log.label.tolist() == labels
-    for rules in (None, BoutRules(min_bout_s={"drink": 0.01})):
-        budget = time_budget(log, rules)
+    log = recorded(tmp_path, labels, decide=Hysteresis(3 * INTERVAL_NS, {}, INTERVAL_NS))
+    # The networks' own word is in the confidence: the one frame of eating.
+    assert log.confidence[0].histogram.sum(axis=1)[:2].tolist() == [20, 1]
+    for rules in (BoutRules(), BoutRules(min_bout_s={"drink": 0.01})):
+        budget = time_budget(bouts_under(log, rules))
         assert [(each.name, each.bouts) for each in budget.behaviours if each.bouts] == [("drink", 1)]
         assert line(budget, "drink").total_s == pytest.approx(21 * FRAME_S)
 
@@ -93,18 +95,65 @@ def test_table_says_the_same(budget: TimeBudget) -> None:
     assert "2025-11-23 12:13:20 UTC" in text.getvalue()
 
 
-def test_csv_says_the_same(budget: TimeBudget, tmp_path: Path) -> None:
-    write_time_budget(budget, tmp_path / "budget.csv")
-    with (tmp_path / "budget.csv").open(newline="") as file:
-        rows = {(row["kind"], row["name"]): row for row in csv.DictReader(file)}
-    assert rows["behaviour", "drink"]["bouts"] == "3"
-    assert float(rows["behaviour", "drink"]["percent_of_observed_time"]) == pytest.approx(70)
-    assert rows["behaviour", "walk"]["mean_s"] == ""
-    assert float(rows["observed", "all"]["total_s"]) == pytest.approx(10 * FRAME_S, abs=1e-3)
-    assert float(rows["unobserved", "camera-lost"]["total_s"]) == pytest.approx(10 * FRAME_S, abs=1e-3)
+def test_csv_says_the_same(budget: TimeBudget) -> None:
+    header, *rows = budget_rows([("mouse 1", budget)])
+    table = {(row[1], row[2]): dict(zip(header, map(text_of, row), strict=True)) for row in rows}
+    assert table["behaviour", "drink"]["bouts"] == "3"
+    assert float(table["behaviour", "drink"]["percent_of_observed_time"]) == pytest.approx(70)
+    assert table["behaviour", "walk"]["mean_s"] == ""
+    assert float(table["observed", "all"]["total_s"]) == pytest.approx(10 * FRAME_S, abs=1e-5)
+    assert float(table["unobserved", "camera-lost"]["total_s"]) == pytest.approx(10 * FRAME_S, abs=1e-5)
 
 
 def test_a_log_without_a_frame_says_why(tmp_path: Path) -> None:
-    log = logged(tmp_path, [0] * 30, gaps=[(0, 30, Reason.DARK)])
-    with pytest.raises(LogError, match=r"no frame was classified.*dark 1\.0 s"):
+    log = recorded(tmp_path, [0] * 30, gaps=[(0, 30, Reason.DARK)])
+    with pytest.raises(InputError, match=r"no frame was classified.*dark 1\.0 s"):
         time_budget(log)
+
+
+# Seconds:  0-10 drink, 10-30 eat, 30-40 drink, 40-60 dark, 60-75 drink, 75-100 eat; windows 0-20, 20-50, 50-100.
+WINDOWED = record(
+    (DRINK, 0, 10), (EAT, 10, 30), (DRINK, 30, 40), (DRINK, 60, 75), (EAT, 75, 100),
+    observed=[(0, 40), (60, 100)], gaps=[(40, 60, "dark")],
+)  # fmt: skip
+EDGES = np.array([0, 20, 50, 100]) * 10**9
+
+
+def test_windows_by_hand() -> None:
+    found = window_budgets(WINDOWED, EDGES)
+    assert found.observed_s.tolist() == [20, 20, 40]
+    assert found.unobserved_s.tolist() == [0, 10, 10]
+    # Time lies where it lies: eating from 10 to 30 is cut at 20.
+    assert found.total_s[:, DRINK].tolist() == [10, 10, 15]
+    assert found.total_s[:, EAT].tolist() == [10, 10, 25]
+    assert found.percent[:, EAT].tolist() == [50, 50, 62.5]
+    # A bout counts, with its whole length, where it starts.
+    assert found.count[:, EAT].tolist() == [1, 0, 1]
+    assert found.mean_s[[0, 2], EAT].tolist() == [20, 25]
+    assert math.isnan(found.mean_s[1, EAT])
+    # Drinking ends at 10 and begins again at 30; darkness lies between 40 and the next, and between the two of eating.
+    assert found.inter_bout_s[0, DRINK] == 20
+    assert np.isnan(found.inter_bout_s[1:, DRINK]).all()
+    assert np.isnan(found.inter_bout_s[:, EAT]).all()
+
+
+def test_windows_add_up_to_the_whole() -> None:
+    whole, parts = window_budgets(WINDOWED, EDGES[[0, -1]]), window_budgets(WINDOWED, EDGES)
+    np.testing.assert_allclose(parts.total_s.sum(axis=0), whole.total_s[0])
+    assert parts.count.sum(axis=0).tolist() == whole.count[0].tolist()
+    # Drink: 10, 10, 15 s: mean 35/3, SD sqrt(((5/3)^2 * 2 + (10/3)^2) / 2).
+    assert whole.mean_s[0, DRINK] == pytest.approx(35 / 3)
+    assert whole.sd_s[0, DRINK] == pytest.approx(math.sqrt((2 * (5 / 3) ** 2 + (10 / 3) ** 2) / 2))
+
+
+def test_intervals_of_one_window_are_summed() -> None:
+    found = window_budgets(WINDOWED, EDGES, np.array([0, 1, 0]))
+    assert found.observed_s.tolist() == [60, 20]
+    assert found.count[:, DRINK].tolist() == [2, 1]
+    assert found.sd_s[0, EAT] == pytest.approx(np.std([20, 25], ddof=1))
+
+
+def test_a_window_without_observation_has_no_percentage() -> None:
+    found = window_budgets(WINDOWED, np.array([0, 40, 60, 100]) * 10**9)
+    assert np.isnan(found.percent[1]).all()
+    assert (found.total_s[1] == 0).all()

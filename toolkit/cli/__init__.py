@@ -18,7 +18,7 @@ from toolkit.cli import (
     flow,
     label,
     machine,
-    recorded,
+    report,
     training,
     weights,
 )
@@ -44,7 +44,7 @@ app.command()(training.export)
 app.command("build-engine")(engines.build_engine)
 app.command()(label.label)
 app.command()(agreement.agreement)
-app.command()(recorded.report)
+app.command()(report.report)
 app.command()(machine.doctor)
 app.command()(bench.bench)
 app.command("verify-device")(bench.verify_device)

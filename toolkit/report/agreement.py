@@ -13,6 +13,7 @@ from toolkit.behaviour_log import BehaviourLog
 from toolkit.bouts import Bout, BoutRules
 from toolkit.errors import InputError
 from toolkit.report.logged_bouts import bouts_of_rows
+from toolkit.report.record import Bouts
 from toolkit.scoring import BoutScores, FrameScores, bout_scores, confusion_matrix, frame_scores
 
 
@@ -97,6 +98,15 @@ def agreement_with(log: BehaviourLog, bouts: list[Bout], video: AnnotatedVideo) 
         bouts=bout_scores(truth_bouts, bouts, len(log.ethogram)),
         truth=truth_bouts,
         annotated_rows=annotated_rows,
+    )
+
+
+def truth_table(agreement: Agreement) -> Bouts:
+    """Return the observer's bouts as columns."""
+    return Bouts(
+        np.array([bout.behaviour for bout in agreement.truth], np.int16),
+        np.array([bout.start_ns for bout in agreement.truth], np.int64),
+        np.array([bout.stop_ns for bout in agreement.truth], np.int64),
     )
 
 

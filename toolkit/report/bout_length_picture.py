@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.bouts import Bout
 from toolkit.ethogram import Ethogram
+from toolkit.frames import NS_PER_S
 from toolkit.report.figures import INK, PAGE_WIDTH_IN, PALE_INK, edge_colour, new_figure, paper_style
+from toolkit.report.record import Bouts
 
 _COLUMNS = 4
 _BINS_PER_DECADE = 6
 
 
-def draw_bout_lengths(bouts: Sequence[Bout], ethogram: Ethogram) -> Any:
+def draw_bout_lengths(bouts: Bouts, ethogram: Ethogram) -> Any:
     """Return histograms of bout length, seconds, as a matplotlib figure; the median is marked.
 
     Raises
@@ -24,10 +24,8 @@ def draw_bout_lengths(bouts: Sequence[Bout], ethogram: Ethogram) -> Any:
     MissingDependency
         If matplotlib is not installed.
     """
-    lengths_s = [
-        np.array([bout.duration_s for bout in bouts if bout.behaviour == index]) for index in range(len(ethogram))
-    ]
-    bins = _bins(np.concatenate(lengths_s))
+    lengths_s = bout_lengths(bouts, len(ethogram))
+    bins = length_bins(lengths_s)
     columns = min(_COLUMNS, len(ethogram))
     rows = -(-len(ethogram) // columns)
     with paper_style():
@@ -47,8 +45,14 @@ def draw_bout_lengths(bouts: Sequence[Bout], ethogram: Ethogram) -> Any:
     return figure
 
 
-def _bins(lengths_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return edges a sixth of a decade apart that hold every length, over a decade at least."""
+def bout_lengths(bouts: Bouts, behaviours: int) -> list[NDArray[np.float64]]:
+    """Return each behaviour's bout lengths, seconds."""
+    return [(each.stop_ns - each.start_ns) / NS_PER_S for each in map(bouts.of, range(behaviours))]
+
+
+def length_bins(by_behaviour: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return edges, seconds, a sixth of a decade apart that hold every length, over a decade at least."""
+    lengths_s = np.concatenate(by_behaviour)
     lengths_s = lengths_s[lengths_s > 0]
     low, high = (lengths_s.min(), lengths_s.max()) if lengths_s.size else (0.1, 10.0)
     first = int(np.floor(np.log10(low) * _BINS_PER_DECADE))
@@ -66,7 +70,7 @@ def _draw_one(axes: Any, lengths_s: NDArray[np.float64], bins: NDArray[np.float6
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     axes.tick_params(labelsize=7)
-    axes.set_title(name, fontsize=8, loc="left", pad=11, color=INK if lengths_s.size else PALE_INK)
+    axes.set_title(name, fontsize=8, loc="left", pad=12.5, color=INK if lengths_s.size else PALE_INK)
     if not lengths_s.size:
         axes.text(0.5, 0.45, "no bouts", transform=axes.transAxes, ha="center", va="center", color=PALE_INK, fontsize=7)
         axes.set_ylim(0, 1)

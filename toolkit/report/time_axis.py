@@ -1,6 +1,8 @@
-"""Ticks of an axis of UTC times, from seconds to months."""
+"""Ticks of an axis of times, from seconds to months."""
 
 from __future__ import annotations
+
+from datetime import timedelta, timezone, tzinfo
 
 from toolkit.frames import NS_PER_S
 from toolkit.report.wording import moment
@@ -15,11 +17,16 @@ _STEPS_S = (
 MOST_TICKS = 9
 
 
-def time_ticks(start_ns: int, stop_ns: int) -> tuple[list[int], list[str]]:
-    """Return the UTC ns of the ticks in [start_ns, stop_ns] and their labels.
+def time_ticks(start_ns: int, stop_ns: int, zone: tzinfo | None = timezone.utc) -> tuple[list[int], list[str]]:
+    """Return the ns of the ticks in [start_ns, stop_ns] and their labels.
 
-    Ticks lie on whole UTC steps, so that those of different logs agree. A first tick on each day carries the date
-    where the axis spans more than one.
+    Ticks lie on whole steps of the zone's clock, so that those of different logs agree. A first tick on each day
+    carries the date where the axis spans more than one.
+
+    Parameters
+    ----------
+    zone
+        None: the times count from a recording's start, and labels are lengths of time.
 
     Examples
     --------
@@ -29,20 +36,33 @@ def time_ticks(start_ns: int, stop_ns: int) -> tuple[list[int], list[str]]:
     span_s = (stop_ns - start_ns) / NS_PER_S
     step_s = next((step for step in _STEPS_S if span_s / step <= MOST_TICKS), _STEPS_S[-1])
     step_ns = step_s * NS_PER_S
-    ticks = list(range(-(-start_ns // step_ns) * step_ns, stop_ns + 1, step_ns))
-    return ticks, [_label(tick, step_s, dated=dated) for tick, dated in zip(ticks, _dated(ticks), strict=True)]
+    shift_ns = 0 if zone is None else _offset_ns(start_ns, zone)
+    first = -(-(start_ns + shift_ns) // step_ns) * step_ns - shift_ns
+    ticks = list(range(first, stop_ns + 1, step_ns))
+    if zone is None:
+        return ticks, [str(timedelta(seconds=tick // NS_PER_S)) for tick in ticks]
+    if step_s > _HOUR:
+        # Steps of hours stay on the clock's hours where the clock is set forward or back.
+        ticks = [tick + shift_ns - _offset_ns(tick, zone) for tick in ticks]
+        ticks = [tick for tick in ticks if start_ns <= tick <= stop_ns]
+    dated = _dated(ticks, zone)
+    return ticks, [_label(tick, step_s, zone, dated=each) for tick, each in zip(ticks, dated, strict=True)]
 
 
-def _label(tick_ns: int, step_s: int, *, dated: bool) -> str:
-    when = moment(tick_ns)
+def _offset_ns(time_ns: int, zone: tzinfo) -> int:
+    return int((moment(time_ns, zone).utcoffset() or timedelta()).total_seconds()) * NS_PER_S
+
+
+def _label(tick_ns: int, step_s: int, zone: tzinfo, *, dated: bool) -> str:
+    when = moment(tick_ns, zone)
     if step_s >= _DAY:
         return f"{when:%d %b}"
     clock = f"{when:%H:%M:%S}" if step_s < _MINUTE else f"{when:%H:%M}"
     return f"{clock}\n{when:%d %b}" if dated else clock
 
 
-def _dated(ticks: list[int]) -> list[bool]:
-    days = [moment(tick).date() for tick in ticks]
+def _dated(ticks: list[int], zone: tzinfo) -> list[bool]:
+    days = [moment(tick, zone).date() for tick in ticks]
     if len(set(days)) < 2:
         return [False] * len(ticks)
     return [position == 0 or day != days[position - 1] for position, day in enumerate(days)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def moment(time_ns: int) -> datetime:
-    """Return a time in UTC, cut to microseconds."""
-    return _EPOCH + timedelta(microseconds=time_ns // 1000)
+def moment(time_ns: int, zone: tzinfo = timezone.utc) -> datetime:
+    """Return a time in UTC or a zone, cut to microseconds."""
+    return (_EPOCH + timedelta(microseconds=time_ns // 1000)).astimezone(zone)
 
 
 def utc(time_ns: int) -> str:
@@ -22,6 +22,19 @@ def utc(time_ns: int) -> str:
     '2023-11-14 22:13:20 UTC'
     """
     return f"{moment(time_ns):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def when(time_ns: int, zone: tzinfo = timezone.utc) -> str:
+    """Return a time to the second with its zone; a time in the first year of the epoch is one from a recording's start.
+
+    Examples
+    --------
+    >>> when(1_700_000_000_000_000_000), when(3_725_000_000_000)
+    ('2023-11-14 22:13:20 UTC', '1:02:05')
+    """
+    if time_ns < 365 * 86_400 * 10**9:
+        return str(timedelta(seconds=time_ns // 10**9))
+    return f"{moment(time_ns, zone):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def duration(seconds: float) -> str:
@@ -46,7 +59,8 @@ def number(value: float, digits: int) -> str:
 
     Examples
     --------
-    >>> number(float("nan"), 2), number(1234.5, 1)
-    ('–', '1,234.5')
+    >>> number(float("nan"), 2), number(1234.5, 1), number(-0.01, 1)
+    ('–', '1,234.5', '0.0')
     """
-    return "–" if math.isnan(value) else f"{value:,.{digits}f}"
+    # Adding zero takes the sign off a negative one.
+    return "–" if math.isnan(value) else f"{round(value, digits) + 0.0:,.{digits}f}"
