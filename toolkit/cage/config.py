@@ -6,15 +6,16 @@ import difflib
 import hashlib
 import ipaddress
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from toolkit.cage.recording.table import RecordingTable
+from toolkit.cage.table import STRICT, PathBesideFile
 from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
@@ -27,24 +28,10 @@ else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    folder = (info.context or {}).get("folder")
-    path = path.expanduser()
-    return path if folder is None else Path(os.path.normpath(folder / path))
-
-
-PathBesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
-"""A path; a relative one counts from the folder of the configuration file."""
-
-
-# The docstring under each field is also its comment in the file that `write_config` writes.
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class CageTable(BaseModel):
     """The cage and the networks that watch it."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)
     """Name of the cage: letters, digits, - and _; part of its log's file names."""
@@ -59,7 +46,7 @@ class CageTable(BaseModel):
 class CameraTable(BaseModel):
     """Where frames come from: a device, or a video file that stands in for one."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     video: PathBesideFile | None = None
     """Video file that stands in for a camera."""
@@ -91,7 +78,7 @@ class CameraTable(BaseModel):
 class LogTable(BaseModel):
     """Where the behaviour log goes."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     folder: PathBesideFile
     """Folder of behaviour logs; the cage's own folder is made in it."""
@@ -102,7 +89,7 @@ class LogTable(BaseModel):
 class EngineTable(BaseModel):
     """What runs the networks and the flow."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     kind: EngineChoice = "auto"
     """Engine: "auto" takes "tensorrt" where it can run, else the faster of "openvino" and "onnxruntime" here."""
@@ -119,7 +106,7 @@ class EngineTable(BaseModel):
 class HealthTable(BaseModel):
     """The page that tells how the daemon does, over HTTP. Off unless it has an address."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     listen: str | None = None
     """Address and port, e.g. "127.0.0.1:9464"; every cage of a machine needs a port of its own."""
@@ -159,7 +146,7 @@ def _address(listen: str) -> tuple[str, int]:
 class CageConfig(BaseModel):
     """One cage's whole configuration."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     cage: CageTable
     camera: CameraTable
@@ -167,6 +154,7 @@ class CageConfig(BaseModel):
     engine: EngineTable = EngineTable()
     health: HealthTable = HealthTable()
     view: ViewTable = ViewTable()
+    recording: RecordingTable = RecordingTable()
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
@@ -262,6 +250,7 @@ def _tables() -> dict[str, type[BaseModel]]:
         "engine": EngineTable,
         "health": HealthTable,
         "view": ViewTable,
+        "recording": RecordingTable,
     }
 
 

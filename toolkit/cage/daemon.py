@@ -26,6 +26,7 @@ from toolkit.cage.capture import CaptureThread
 from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig, CameraTable
 from toolkit.cage.health import Health
+from toolkit.cage.outlets import Outlets
 from toolkit.cage.recovery import Recovery
 from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
@@ -136,8 +137,9 @@ def run(
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
+        outlets = stack.enter_context(Outlets(config, info, log.session, health, service.warn))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
-        watch = Watch(config, parts, pipeline, log, capture, health, service, on_progress)
+        watch = Watch(config, parts, pipeline, log, capture, health, service, outlets, on_progress)
         watch.clock(clock)
         try:
             watch.run(stop)

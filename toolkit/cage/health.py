@@ -105,6 +105,8 @@ class Health:
     error: str | None = None
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
+    recording: Mapping[str, Any] | None = None
+    """As `toolkit.cage.recording.recorder.RecorderState` has it; None where nothing is to be recorded."""
     behaviours: tuple[str, ...] = ()
     """Names of the ethogram, which bouts number."""
     bouts: tuple[Bout, ...] = ()
@@ -178,7 +180,8 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if status["silent_s"] > SILENT_S:
         fault = f": {status['source_fault']}" if status["source_fault"] else ""
         return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
-    return []
+    recording = status.get("recording") or {}
+    return [f"recording paused: {recording['fault']}"] if recording.get("fault") else []
 
 
 def free_bytes(folder: Path) -> int | None:

@@ -16,6 +16,7 @@ from toolkit.cage.capture import CaptureThread, Delivery
 from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.outlets import Outlets
 from toolkit.cage.service import Service
 from toolkit.cage.summary import Progress, Summary
 from toolkit.engine.contract import ClipNetworks
@@ -57,6 +58,7 @@ class Watch:
         capture: CaptureThread,
         health: Health,
         service: Service,
+        outlets: Outlets,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._config = config
@@ -67,6 +69,7 @@ class Watch:
         self._capture = capture
         self._health = health
         self._service = service
+        self._outlets = outlets
         self._on_progress = on_progress
         self._interval_ns = round(NS_PER_S / self._info.fps)
         self._view = ViewMonitor(config.view, self._manifest.geometry.roi)
@@ -100,6 +103,7 @@ class Watch:
     def _observe(self, delivery: Delivery) -> bool:
         begun_ns = time.perf_counter_ns()
         frame = delivery.frame
+        self._outlets.frame(frame)
         fps = self._manifest.geometry.fps
         if self._frame_ns is not None and not is_consecutive(self._frame_ns, frame.capture_time_ns, fps):
             self._end_segment()
@@ -155,6 +159,7 @@ class Watch:
                 label, quality = None, quality | Quality.UNCERTAIN
             self._log.row(centre.index, centre.capture_time_ns, probabilities, label, quality, hole=self._info.hole)
             self._health.behaviour = None if label is None else self._manifest.ethogram.names[label]
+            self._outlets.row(centre.capture_time_ns, self._health.behaviour)
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
 
@@ -236,6 +241,7 @@ class Watch:
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
         health.frames_processed = self._processed
         health.source = self._capture.source
+        self._outlets.tell()
         health.queue_depth, health.overloaded = len(queue), queue.overloaded
         health.rows, health.rows_refused = self._log.account.rows, self._log.account.refused
         health.unobserved_s = {reason.value: seconds for reason, seconds in self._log.unobserved_s.items()}

@@ -1,0 +1,88 @@
+"""Where what a daemon sees and logs goes besides its log: recorded video, a broker. None can delay the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+
+from typing_extensions import Self
+
+from toolkit.behaviour_log import Session
+from toolkit.cage.camera import CameraInfo
+from toolkit.cage.config import CageConfig
+from toolkit.cage.health import Health
+from toolkit.cage.recording import Choice, Origin, Recorder
+from toolkit.errors import ConfigError
+from toolkit.frames import Frame
+
+
+class Outlets:
+    """A daemon's outlets; a context manager. The loop calls the methods.
+
+    Parameters
+    ----------
+    info
+        The camera's.
+    session
+        The log's, as it was dated.
+    warn
+        Told what somebody should know.
+
+    Raises
+    ------
+    ConfigError
+        If a behaviour to record is not in the ethogram.
+    """
+
+    def __init__(
+        self, config: CageConfig, info: CameraInfo, session: Session, health: Health, warn: Callable[[str], None]
+    ) -> None:
+        self._health = health
+        self._interval_ns = session.row_interval_ns
+        self._recorder: Recorder | None = None
+        self._stack = ExitStack()
+        table = config.recording
+        unknown = sorted(set(table.behaviours) - set(session.ethogram.names))
+        if unknown:
+            raise ConfigError(
+                f"recording.behaviours names {', '.join(unknown)}: the bundle has {', '.join(session.ethogram.names)}. "
+                "Correct the name, or remove it."
+            )
+        if table.mode != "off":
+            self._recorder = Recorder(
+                table,
+                Origin(config.cage.name, session.uuid, 0),
+                Choice(table, config.view.frozen_s),
+                size=(info.width, info.height),
+                fps=info.fps,
+                utc_offset_ns=session.utc_offset_ns,
+                synchronised=lambda: health.clock_synchronised,
+                warn=warn,
+            )
+
+    def __enter__(self) -> Self:
+        if self._recorder is not None:
+            self._stack.enter_context(self._recorder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self.tell()
+
+    def frame(self, frame: Frame) -> None:
+        """Take a frame that the loop has seen."""
+        if self._recorder is not None:
+            self._recorder.frame(frame)
+
+    def row(self, capture_time_ns: int, behaviour: str | None) -> None:
+        """Take a row of the log."""
+        if self._recorder is not None:
+            self._recorder.row(capture_time_ns, self._interval_ns, behaviour)
+
+    def tell(self) -> None:
+        """Bring the daemon's health up to date."""
+        if self._recorder is not None:
+            self._health.recording = self._recorder.state.values()
