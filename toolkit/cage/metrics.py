@@ -70,6 +70,15 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     synchronised = status["clock_synchronised"]
     known = None if synchronised is None else int(synchronised)
     yield one("clock_synchronised", "gauge", "1 where the kernel holds the clock to be synchronised.", known)
+    recording = status.get("recording")
+    if recording is not None:
+        active = int(recording["state"] == "recording")
+        yield one("recording_active", "gauge", "1 while a file is being written.", active)
+        paused = int(recording["fault"] is not None)
+        yield one("recording_paused", "gauge", "1 while a fault keeps from recording.", paused)
+        yield one("recording_frames_total", "counter", "Frames in recorded files.", recording["frames"])
+        yield one("recording_dropped_total", "counter", "Frames the encoder was too slow for.", recording["dropped"])
+        yield one("recording_stored_bytes", "gauge", "Size of the cage's recordings.", recording["stored_bytes"])
     info = {"bundle": status["bundle_sha256"], "state": status["state"]}
     engines = {"engine": " ".join(f"{stream}={engine}" for stream, engine in sorted(status["engines"].items()))}
     yield "info", "gauge", "What runs; always 1.", [("", info | engines, 1)]

@@ -69,6 +69,10 @@ class Outlets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what still goes on; waits a few seconds at most."""
         self._stack.close()
         self.tell()
 

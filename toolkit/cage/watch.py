@@ -208,6 +208,7 @@ class Watch:
         if reason == "end-of-source" and self._info.live:
             self._miss_until(time.monotonic_ns(), Reason.END_OF_SOURCE)
         self._log.close(reason)
+        self._outlets.close()
         self._health.state = "stopped"
         self._write_status()
         self._tell_progress()
@@ -224,6 +225,7 @@ class Watch:
                     self._miss_until(time.monotonic_ns(), Reason.CAMERA_LOST)
             if not isinstance(error, LogError):
                 self._log.close(f"{type(error).__name__}: {error}")
+        self._outlets.close()
         self._write_status()
 
     def _is_due(self, task: str, now_ns: int, every_s: float) -> bool:

@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cage.parts import config, parts
 from tests.cage.recording.coded import CodedCamera, number_of
+from tests.conftest import WriteVideo
 from toolkit.behaviour_log import read_log
+from toolkit.cage.check import check
 from toolkit.cage.daemon import run
 from toolkit.cage.health import STATUS, ailments
-from toolkit.cage.recording import find_frame, origin_of, read_segment, segments
+from toolkit.cage.metrics import metrics
+from toolkit.cage.recording import RecordingTable, find_frame, origin_of, read_segment, segments
+from toolkit.cage.unit import unit_files
 from toolkit.errors import ConfigError
 from toolkit.frames import NS_PER_S
 
@@ -51,6 +56,12 @@ def test_every_row_has_its_picture(tmp_path: Path) -> None:
         origin = origin_of(path)
         assert (origin.cage, origin.session) == ("a1", log.provenance[0].uuid)
     assert state["files"] == 4
+    status = json.loads((tmp_path / "log" / "a1" / STATUS).read_text())
+    families = text_string_to_metric_families(metrics(status, well=True, temperatures_c={}))
+    samples = {sample.name: sample.value for family in families for sample in family.samples}
+    assert samples["toolkit_cage_recording_frames_total"] == 100
+    assert samples["toolkit_cage_recording_dropped_total"] == 0
+    assert samples["toolkit_cage_recording_paused"] == 0
     assert state["frames"] == 100
 
 
@@ -120,3 +131,41 @@ def test_only_bouts_of_the_named_behaviours(tmp_path: Path) -> None:
     assert recorded(tmp_path / "walk", 40, mode="bouts", behaviours=("walk",))["frames"] == 0
     with pytest.raises(ConfigError, match="names jump: the bundle has drink"):
         recorded(tmp_path / "jump", 5, mode="bouts", behaviours=("jump",))
+
+
+def test_check_tells_the_encoder_and_the_room(tmp_path: Path, write_video: WriteVideo) -> None:
+    camera = {"video": write_video("cage.mp4", 10)}
+
+    def finding(**table: Any) -> tuple[bool, str]:
+        recording = {"mode": "continuous", "folder": tmp_path / "video", **table}
+        findings = check(config(tmp_path, camera=camera, recording=recording))
+        (found,) = (one for one in findings if one.subject == "recording")
+        return found.ok, found.text
+
+    ok, text = finding(min_free_gb=0.0, encoder="libx264")
+    assert ok
+    assert text.startswith(f"continuous, by libx264, to {tmp_path / 'video' / 'a1'}: ")
+    ok, text = finding(min_free_gb=1e9)
+    assert not ok
+    assert "Expected more than min_free_gb = 1e+09" in text
+    ok, text = finding(encoder="h264_nvenc")
+    if not ok:
+        assert "no H.264 encoder works (h264_nvenc: " in text
+
+
+def test_faults_of_the_table() -> None:
+    for table, message in (
+        ({"mode": "continuous"}, "folder is missing"),
+        ({"mode": "bouts", "folder": "v"}, "behaviours is empty"),
+        ({"mode": "sampled", "folder": "v", "sample_s": 9.0, "every_s": 9.0}, "sample_s is 9"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RecordingTable.model_validate(table)
+
+
+def test_the_sandbox_lets_it_write(tmp_path: Path) -> None:
+    recording = {"mode": "continuous", "folder": tmp_path / "my video"}
+    files = unit_files(
+        config(tmp_path, recording=recording), tmp_path / "a1.toml", user="toolkit", folder=tmp_path, program=tmp_path
+    )
+    assert f'ReadWritePaths="{tmp_path}/my video/a1"\n' in files[-1].text
