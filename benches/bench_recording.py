@@ -29,7 +29,7 @@ from toolkit.preprocess import WorkingGeometry, flow_input, rgb_input
 from toolkit.synth import SyntheticVideo
 
 FRAMES = 300
-FOOTAGE = Path(os.environ.get("TOOLKIT_FOOTAGE", Path(__file__).parents[1] / "shared" / "data")) / "openfield/m3v1.mp4"
+FOOTAGE = Path(os.environ.get("TOOLKIT_FOOTAGE", Path(__file__).parents[2] / "shared" / "data")) / "openfield/m3v1.mp4"
 SIZES = [(320, 240), (640, 480)]
 
 

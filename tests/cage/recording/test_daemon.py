@@ -7,11 +7,14 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
 from tests.cage.parts import config, parts
 from tests.cage.recording.coded import CodedCamera, number_of
@@ -21,9 +24,10 @@ from toolkit.cage.check import check
 from toolkit.cage.daemon import run
 from toolkit.cage.health import STATUS, ailments
 from toolkit.cage.metrics import metrics
-from toolkit.cage.recording import RecordingTable, find_frame, origin_of, read_segment, segments
+from toolkit.cage.recording import RecordingTable, origin_of, picture_at, read_segment, segments
 from toolkit.cage.unit import unit_files
-from toolkit.errors import ConfigError
+from toolkit.cli import app
+from toolkit.errors import ConfigError, InputError
 from toolkit.frames import NS_PER_S
 
 ROOT = Path(__file__).parents[3]
@@ -44,11 +48,15 @@ def test_every_row_has_its_picture(tmp_path: Path) -> None:
     video = tmp_path / "video" / "a1"
     assert (len(log.time_ns), state["dropped"]) == (100, 0)
     for index, time_ns in zip(log.source_index.tolist(), log.time_ns.tolist(), strict=True):
-        found = find_frame(video, time_ns)
+        found = picture_at(video, time_ns)
         assert found is not None
-        assert number_of(found[1]) == index
-    assert find_frame(video, int(log.time_ns[50]) + 5_000_000) is None
-    assert find_frame(video, int(log.time_ns[0]) - NS_PER_S) is None
+        assert number_of(found.image) == index
+        assert found.time_ns == time_ns // 1000 * 1000
+    between = picture_at(video, int(log.time_ns[51]) - 5_000_000)
+    assert between is not None
+    assert number_of(between.image) == 50
+    assert picture_at(video, int(log.time_ns[-1]) + 2 * NS_PER_S) is None
+    assert picture_at(video, int(log.time_ns[0]) - NS_PER_S) is None
     files = [path for _, path in segments(video)]
     # A file each second, begun at a key frame.
     assert len(files) == 4
@@ -88,9 +96,9 @@ def test_a_killed_daemon_leaves_what_it_logged(tmp_path: Path) -> None:
     assert len(sure) > 60
     for index, time_ns in zip(log.source_index.tolist(), log.time_ns.tolist(), strict=True):
         if time_ns < sure_ns or time_ns > before.time_ns[-1]:
-            found = find_frame(video, time_ns)
+            found = picture_at(video, time_ns)
             assert found is not None
-            assert number_of(found[1]) == index
+            assert number_of(found.image) == index
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
@@ -169,3 +177,26 @@ def test_the_sandbox_lets_it_write(tmp_path: Path) -> None:
         config(tmp_path, recording=recording), tmp_path / "a1.toml", user="toolkit", folder=tmp_path, program=tmp_path
     )
     assert f'ReadWritePaths="{tmp_path}/my video/a1"\n' in files[-1].text
+
+
+def test_the_picture_of_a_time_from_the_command_line(tmp_path: Path) -> None:
+    recorded(tmp_path, 40)
+    settings = tmp_path / "a1.toml"
+    settings.write_text(
+        '[cage]\nname = "a1"\nbundle = "b"\n[camera]\nvideo = "v.mp4"\n'
+        '[log]\nfolder = "log"\n[recording]\nfolder = "video"\n'
+    )
+    time_ns = int(read_log(tmp_path / "log").time_ns[30])
+    second = datetime.fromtimestamp(time_ns // NS_PER_S, timezone.utc)
+    at = f"{second:%Y-%m-%dT%H:%M:%S}.{time_ns % NS_PER_S // 1000:06d}Z"
+    png = tmp_path / "seen.png"
+    result = CliRunner().invoke(app, ["cage", "picture", str(settings), "--at", at, "--png", str(png)])
+    assert result.exit_code == 0, result.output
+    assert at in result.output
+    assert number_of(cv2.imread(str(png))) == 30
+    with pytest.raises(InputError, match="nothing was recorded at 2001"):
+        CliRunner().invoke(
+            app,
+            ["cage", "picture", str(settings), "--at", "2001-01-01T00:00:00", "--png", str(png)],
+            catch_exceptions=False,
+        )

@@ -16,16 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.packet import Packet
 from numpy.typing import NDArray
 
 from toolkit.cage.recording.encoder import TIME_BASE
-from toolkit.errors import VideoError
+from toolkit.errors import InputError, VideoError
+from toolkit.files import atomic_write
 from toolkit.frames import NS_PER_S
 
 _NAME = re.compile(r"_(\d{8}T\d{6})\.(\d{3})Z\.mp4$")
 _FORMAT = "%Y%m%dT%H%M%S"
+
+LONGEST_S = 1.0
+"""A picture stands for no more time than this."""
 
 _OPTIONS = {
     # The headers are made of the first packet, so the file stays empty until the second key frame.
@@ -140,20 +145,37 @@ def read_segment(path: Path, from_ns: int | None = None) -> Iterator[tuple[int, 
         ) from error
 
 
-def find_frame(folder: Path, time_ns: int) -> tuple[Path, NDArray[np.uint8]] | None:
-    """Return the picture of a row of the log.
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was found in a recording."""
+
+    path: Path
+    time_ns: int
+    """UTC ns, truncated to microseconds."""
+    image: NDArray[np.uint8]
+    """(H, W, 3) uint8 RGB."""
+
+    @property
+    def utc(self) -> str:
+        """Its time in ISO 8601."""
+        begin = datetime.fromtimestamp(self.time_ns // NS_PER_S, timezone.utc)
+        return f"{begin:%Y-%m-%dT%H:%M:%S}.{self.time_ns % NS_PER_S // 1000:06d}Z"
+
+    def save(self, png: Path) -> None:
+        """Write it as a PNG file."""
+        with atomic_write(png) as beside:
+            beside.write_bytes(cv2.imencode(".png", np.ascontiguousarray(self.image[..., ::-1]))[1].tobytes())
+
+
+def picture_at(folder: Path, time_ns: int) -> Picture | None:
+    """Return what the camera saw at a time: the newest picture up to then, at most `LONGEST_S` older.
 
     Parameters
     ----------
     folder
         The cage's folder of recordings.
     time_ns
-        The row's time, UTC ns.
-
-    Returns
-    -------
-    tuple or None
-        The file, and (H, W, 3) uint8 RGB; None if that picture was not recorded.
+        UTC ns; a row's time finds the row's own picture, if that was recorded.
 
     Raises
     ------
@@ -161,11 +183,38 @@ def find_frame(folder: Path, time_ns: int) -> tuple[Path, NDArray[np.uint8]] | N
         If the file that should hold it cannot be read.
     """
     begun = [path for start_ns, path in segments(folder) if start_ns <= time_ns]
-    if not begun:
-        return None
-    for found_ns, image in read_segment(begun[-1], time_ns):
-        return (begun[-1], image) if found_ns == time_ns // 1000 * 1000 else None
+    # A file's name gives its beginning in whole ms: the picture can be the last of the file before.
+    for path in begun[:-3:-1]:
+        found: Picture | None = None
+        for found_ns, image in read_segment(path, time_ns - round(LONGEST_S * NS_PER_S)):
+            if found_ns > time_ns:
+                break
+            found = Picture(path, found_ns, image)
+        if found is not None:
+            return found
     return None
+
+
+def time_ns_of(utc: str) -> int:
+    """Return the UTC ns of a time in ISO 8601; without a zone it is UTC.
+
+    Raises
+    ------
+    InputError
+        If it is no time.
+
+    Examples
+    --------
+    >>> time_ns_of("1970-01-01T00:00:02.000001Z")
+    2000001000
+    """
+    try:
+        # Python 3.10 does not know the letter.
+        at = datetime.fromisoformat(utc.removesuffix("Z"))
+    except ValueError as error:
+        raise InputError(f"expected a time such as 2026-11-26T08:00:00.5, found {utc!r}.") from error
+    at = at.replace(tzinfo=at.tzinfo or timezone.utc)
+    return int(at.replace(microsecond=0).timestamp()) * NS_PER_S + at.microsecond * 1000
 
 
 def origin_of(path: Path) -> Origin:
