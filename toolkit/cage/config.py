@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from toolkit.cage.mqtt.table import MqttTable
 from toolkit.cage.recording.table import RecordingTable
 from toolkit.cage.table import STRICT, PathBesideFile
 from toolkit.engine.select import EngineChoice
@@ -155,6 +156,7 @@ class CageConfig(BaseModel):
     health: HealthTable = HealthTable()
     view: ViewTable = ViewTable()
     recording: RecordingTable = RecordingTable()
+    mqtt: MqttTable = MqttTable()
 
     def snapshot(self) -> str:
         """Return the resolved configuration as JSON with sorted keys, as the log keeps it."""
@@ -251,6 +253,7 @@ def _tables() -> dict[str, type[BaseModel]]:
         "health": HealthTable,
         "view": ViewTable,
         "recording": RecordingTable,
+        "mqtt": MqttTable,
     }
 
 

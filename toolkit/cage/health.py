@@ -23,6 +23,9 @@ STATUS = "status.json"
 SILENT_S = 20.0
 """A camera without a frame for so long is not well."""
 
+BROKER_S = 60.0
+"""A broker that has been away for so long is worth a word."""
+
 STALE_S = 30.0
 """A daemon that has said nothing for so long hangs, or is dead; it says something every ten seconds."""
 
@@ -107,6 +110,8 @@ class Health:
     """Seconds from a frame's capture to its row, live cameras only."""
     recording: Mapping[str, Any] | None = None
     """As `toolkit.cage.recording.recorder.RecorderState` has it; None where nothing is to be recorded."""
+    mqtt: Mapping[str, Any] | None = None
+    """As `toolkit.cage.mqtt.publisher.PublisherState` has it; None where nothing is to be published."""
     behaviours: tuple[str, ...] = ()
     """Names of the ethogram, which bouts number."""
     bouts: tuple[Bout, ...] = ()
@@ -180,8 +185,13 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if status["silent_s"] > SILENT_S:
         fault = f": {status['source_fault']}" if status["source_fault"] else ""
         return [f"no frame from the camera for {status['silent_s']:.0f} s{fault}"]
-    recording = status.get("recording") or {}
-    return [f"recording paused: {recording['fault']}"] if recording.get("fault") else []
+    reasons = []
+    recording, mqtt = status.get("recording") or {}, status.get("mqtt") or {}
+    if recording.get("fault"):
+        reasons.append(f"recording paused: {recording['fault']}")
+    if mqtt.get("fault") and mqtt["down_s"] > BROKER_S:
+        reasons.append(f"mqtt, {mqtt['queued']} bouts wait: {mqtt['fault']}")
+    return reasons
 
 
 def free_bytes(folder: Path) -> int | None:

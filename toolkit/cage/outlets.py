@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from typing_extensions import Self
 
 from toolkit.behaviour_log import Session
+from toolkit.bouts import Bout
 from toolkit.cage.camera import CameraInfo
 from toolkit.cage.config import CageConfig
-from toolkit.cage.health import Health
+from toolkit.cage.health import Health, ailments
+from toolkit.cage.mqtt import Publisher
 from toolkit.cage.recording import Choice, Origin, Recorder
 from toolkit.errors import ConfigError
 from toolkit.frames import Frame
@@ -32,7 +36,7 @@ class Outlets:
     Raises
     ------
     ConfigError
-        If a behaviour to record is not in the ethogram.
+        If a behaviour to record is not in the ethogram. On entering: if a secret's file cannot be used.
     """
 
     def __init__(
@@ -60,10 +64,29 @@ class Outlets:
                 synchronised=lambda: health.clock_synchronised,
                 warn=warn,
             )
+        self._commits = 0
+        self._publisher: Publisher | None = None
+        if config.mqtt.host is not None:
+            folder = config.log.folder / config.cage.name
+            self._publisher = Publisher(
+                config.mqtt,
+                config.cage.name,
+                folder,
+                session.start_ns,
+                status=lambda: _status(health, folder),
+                synchronised=lambda: health.clock_synchronised,
+                warn=warn,
+            )
 
     def __enter__(self) -> Self:
         if self._recorder is not None:
             self._stack.enter_context(self._recorder)
+        if self._publisher is not None:
+            try:
+                self._stack.enter_context(self._publisher)
+            except BaseException:
+                self._stack.close()
+                raise
         return self
 
     def __exit__(
@@ -86,7 +109,21 @@ class Outlets:
         if self._recorder is not None:
             self._recorder.row(capture_time_ns, self._interval_ns, behaviour)
 
+    def committed(self, commits: int, ended: Sequence[Bout]) -> None:
+        """Take note of the log's commits so far, and of the newest bouts that have ended, after each flush."""
+        if self._publisher is not None and commits != self._commits:
+            self._commits = commits
+            if ended:
+                self._publisher.committed(ended[-1].start_ns)
+
     def tell(self) -> None:
         """Bring the daemon's health up to date."""
         if self._recorder is not None:
             self._health.recording = self._recorder.state.values()
+        if self._publisher is not None:
+            self._health.mqtt = self._publisher.state.values()
+
+
+def _status(health: Health, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    status = health.status(folder)
+    return status, ailments(status, health.age_s)
