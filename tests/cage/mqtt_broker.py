@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -54,6 +55,18 @@ class Broker:
             self._process.terminate()
             self._process.wait(timeout=10)
             self._process = None
+
+    def hang(self) -> None:
+        """Let it take what the kernel takes for it, and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        """End it at once, so that it forgets what it has not written."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(timeout=10)
+        self._process = None
 
     def _listens(self) -> bool:
         assert self._process is not None

@@ -20,6 +20,7 @@ from tests.cage.mqtt_broker import PASSWORD, Broker, Listener, wait_for
 from tests.cage.run_published import changing_parts, published
 from toolkit.behaviour_log import BehaviourLog, LogWriter, read_log
 from toolkit.behaviour_log.bout_feed import count_bouts, read_bouts
+from toolkit.cage.check import check
 from toolkit.cage.daemon import run
 from toolkit.cage.health import STATUS, ailments
 from toolkit.cage.metrics import metrics
@@ -185,6 +186,28 @@ def test_kills_and_a_broker_that_goes_away(cage: Path, broker: Broker) -> None:
     assert "event=warning" in (cage / "journal.txt").read_text(), "the broker's absence is told"
 
 
+@needs_mosquitto
+def test_what_was_on_the_way_when_both_died(cage: Path, broker: Broker) -> None:
+    """The broker hangs and is killed before it answers, and so is the daemon: what was sent is sent again."""
+    before = Listener(broker)
+    daemon = Daemon(cage, broker)
+    before.wait(lambda: len(before.bouts()) > 5, "bouts")
+    broker.hang()
+    answered = len(before.bouts())
+    daemon.watch(120)
+    daemon.end(kill=True)
+    broker.kill()
+    before.close()
+    broker.start()
+    after = Listener(broker, "after")
+    run(published(cage, broker.port), stop=threading.Event(), parts=changing_parts(30))
+    wanted = expected(read_log(cage / "log"))
+    assert len(wanted) > answered + 8
+    after.wait(lambda: after.bouts()[-1:] != [] and after.bouts()[-1]["id"] == wanted[-1][0], "the last bout")
+    assert received(before.bouts() + after.bouts()) == wanted
+    after.close()
+
+
 def assert_planted_nowhere(folder: Path, secret: str) -> None:
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "password"]
     assert any(path.suffix == ".sqlite" for path in files)
@@ -208,8 +231,12 @@ def test_a_wrong_password_is_told_and_is_not_the_log_s_fault(
     assert any("refuses the connection" in message for message in caplog.messages)
     assert not any("pl4nted" in message for message in caplog.messages)
     assert_planted_nowhere(cage, "wr0ng-pl4nted")
+    checked = [one for one in check(published(cage, broker.port)) if one.subject == "mqtt"]
+    assert [(one.ok, one.text.partition(": ")[2][:14]) for one in checked] == [(False, "Not authorized")]
     # Once it is right, nothing is missing.
     password(cage, PASSWORD)
+    (found_well,) = (one for one in check(published(cage, broker.port)) if one.subject == "mqtt")
+    assert (found_well.ok, "in the clear" in found_well.text) == (True, True)
     listener = Listener(broker)
     run(published(cage, broker.port), stop=threading.Event(), parts=changing_parts(30))
     wanted = expected(read_log(cage / "log"))

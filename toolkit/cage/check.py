@@ -15,6 +15,7 @@ from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera import open_camera
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.mqtt.client import check_broker
 from toolkit.cage.page import open_page
 from toolkit.cage.recording.encoder import choose_encoder
 from toolkit.cage.recording.retention import GB
@@ -34,7 +35,7 @@ class Finding:
 
     ok: bool
     subject: str
-    """What was checked: configuration, bundle, engine, flow, camera, log, disk, recording or health."""
+    """What was checked: configuration, bundle, engine, flow, camera, log, disk, recording, mqtt or health."""
     text: str
     """What was found; for a fault also what was expected and what to do."""
 
@@ -67,6 +68,8 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
     yield _finding("disk", lambda: _disk(config))
     if config.recording.mode != "off":
         yield _finding("recording", lambda: _recording(config))
+    if config.mqtt.host is not None:
+        yield _finding("mqtt", lambda: check_broker(config.mqtt, config.cage.name))
     if config.health.listen is not None:
         yield _finding("health", lambda: _health(config))
 

@@ -6,7 +6,6 @@ are on the way; all others wait in the log (see `toolkit.cage.mqtt.position`).
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Self
 
 from toolkit.behaviour_log.bout_feed import count_bouts, read_bouts
+from toolkit.cage.mqtt.client import failure, new_client, refusal
 from toolkit.cage.mqtt.message import bout_message, state_message, topic
 from toolkit.cage.mqtt.position import Position, read_position, write_position
 from toolkit.cage.mqtt.table import MqttTable
-from toolkit.cage.secret import read_secret
-from toolkit.errors import ConfigError, LogError, MissingDependency
+from toolkit.errors import LogError
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Publisher:
         self._table, self._cage, self._folder = table, cage, folder
         self._status, self._synchronised, self._warn = status, synchronised, warn
         self._final_ns = begin_ns - 1
-        self.state = PublisherState(f"{table.host}:{table.port}", down_since_s=time.monotonic())
+        self.state = PublisherState(table.broker, down_since_s=time.monotonic())
         self._wake = threading.Event()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="mqtt publisher", daemon=True)
@@ -161,29 +160,7 @@ class Publisher:
         return topic(self._table.topic_prefix, self._cage, last)
 
     def _new_client(self) -> Client:
-        try:
-            from paho.mqtt import client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise MissingDependency(
-                "mqtt: paho-mqtt is not installed. Install it: pip install 'toolkit[mqtt]', or remove [mqtt] host."
-            ) from error
-        table = self._table
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{table.topic_prefix}/{self._cage}")
-        if table.username is not None:
-            password = None
-            if table.password_file is not None:
-                password = read_secret("mqtt.password_file", table.password_file, "one line, the password")
-            client.username_pw_set(table.username, password)
-        if table.tls:
-            try:
-                client.tls_set(None if table.ca_file is None else str(table.ca_file))
-            except (OSError, ValueError) as error:
-                raise ConfigError(
-                    f"mqtt.ca_file: {table.ca_file} cannot be used ({error}). Expected certificates in PEM format."
-                ) from error
-        elif table.password_file is not None:
-            self._warn(f"mqtt: the password goes to {self.state.broker} in the clear. Set [mqtt] tls = true")
+        client = new_client(self._table, f"{self._table.topic_prefix}/{self._cage}", self._warn)
         client.will_set(self._topic("availability"), "offline", qos=1, retain=True)
         client.reconnect_delay_set(1, RETRY_MAX_S)
         client.on_connect = self._on_connect
@@ -193,8 +170,9 @@ class Publisher:
         return client
 
     def _on_connect(self, client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            self._down(f"{self.state.broker} refuses the connection: {reason}")
+        fault = refusal(self._table, reason)
+        if fault is not None:
+            self._down(fault)
             return
         client.publish(self._topic("availability"), "online", qos=1, retain=True)
         self.state.connections += 1
@@ -203,8 +181,7 @@ class Publisher:
         self._wake.set()
 
     def _on_connect_fail(self, _client: Client, _data: Any) -> None:
-        # paho-mqtt calls this while it handles what went wrong, and does not pass it on.
-        self._down(f"{self.state.broker} cannot be reached ({sys.exc_info()[1] or 'no connection'})")
+        self._down(failure(self._table))
 
     def _on_disconnect(self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if not self._ending and self.state.connected:

@@ -31,6 +31,11 @@ class MqttTable(BaseModel):
     keep_days: float = Field(default=7.0, gt=0, le=3650)
     """Days after which bouts that no broker took are no longer sent; the log keeps them."""
 
+    @property
+    def broker(self) -> str:
+        """Host and port, for messages."""
+        return f"{self.host}:{self.port}"
+
     @field_validator("topic_prefix")
     @classmethod
     def _is_a_topic(cls, value: str) -> str:
