@@ -151,6 +151,7 @@ class Daemon:
         self._process.communicate(timeout=30)
 
 
+@pytest.mark.slow
 @needs_mosquitto
 def test_kills_and_a_broker_that_goes_away(cage: Path, broker: Broker) -> None:
     """Three daemons, two of them killed, one with no broker at all; the broker is stopped twice."""

@@ -137,7 +137,7 @@ def run(
         health.bundle_sha256, health.engines = parts.bundle.sha256, engines
         health.behaviours = manifest.ethogram.names
         log = stack.enter_context(LogWriter(config.log.folder, config.cage.name, session))
-        outlets = stack.enter_context(Outlets(config, info, log.session, health, service.warn))
+        outlets = stack.enter_context(Outlets(config, info, log, health, service.warn))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
         watch = Watch(config, parts, pipeline, log, capture, health, service, outlets, on_progress)
         watch.clock(clock)

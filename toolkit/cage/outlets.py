@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +10,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from toolkit.behaviour_log import Session
-from toolkit.bouts import Bout
+from toolkit.behaviour_log import LogWriter
 from toolkit.cage.camera import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health, ailments
@@ -28,8 +27,8 @@ class Outlets:
     ----------
     info
         The camera's.
-    session
-        The log's, as it was dated.
+    log
+        The cage's, entered.
     warn
         Told what somebody should know.
 
@@ -40,8 +39,10 @@ class Outlets:
     """
 
     def __init__(
-        self, config: CageConfig, info: CameraInfo, session: Session, health: Health, warn: Callable[[str], None]
+        self, config: CageConfig, info: CameraInfo, log: LogWriter, health: Health, warn: Callable[[str], None]
     ) -> None:
+        session = log.session
+        self._log = log
         self._health = health
         self._interval_ns = session.row_interval_ns
         self._recorder: Recorder | None = None
@@ -60,7 +61,7 @@ class Outlets:
                 Choice(table, config.view.frozen_s),
                 size=(info.width, info.height),
                 fps=info.fps,
-                utc_offset_ns=session.utc_offset_ns,
+                utc_offset_ns=lambda: log.session.utc_offset_ns,
                 synchronised=lambda: health.clock_synchronised,
                 warn=warn,
             )
@@ -109,8 +110,9 @@ class Outlets:
         if self._recorder is not None:
             self._recorder.row(capture_time_ns, self._interval_ns, behaviour)
 
-    def committed(self, commits: int, ended: Sequence[Bout]) -> None:
-        """Take note of the log's commits so far, and of the newest bouts that have ended, after each flush."""
+    def flushed(self) -> None:
+        """Take note of what the log has committed, and of the bouts that have ended; after each of its flushes."""
+        commits, ended = self._log.account.commits, self._log.ended_bouts
         if self._publisher is not None and commits != self._commits:
             self._commits = commits
             if ended:

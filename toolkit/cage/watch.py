@@ -185,7 +185,7 @@ class Watch:
         now_ns = time.monotonic_ns()
         if self._is_due("flush", now_ns, self._config.log.flush_s):
             self._log.flush()
-            self._outlets.committed(self._log.account.commits, self._log.ended_bouts)
+            self._outlets.flushed()
         if self._is_due("clock", now_ns, CLOCK_S):
             self.clock(read_clock())
         if self._is_due("health", now_ns, HEALTH_S):
@@ -210,7 +210,7 @@ class Watch:
             self._miss_until(time.monotonic_ns(), Reason.END_OF_SOURCE)
         self._log.close(reason)
         self._health.state = "stopped"
-        self._outlets.committed(self._log.account.commits, self._log.ended_bouts)
+        self._outlets.flushed()
         self._update_health(time.monotonic_ns())
         self._outlets.close()
         self._write_status()
@@ -228,7 +228,7 @@ class Watch:
                     self._miss_until(time.monotonic_ns(), Reason.CAMERA_LOST)
             if not isinstance(error, LogError):
                 self._log.close(f"{type(error).__name__}: {error}")
-                self._outlets.committed(self._log.account.commits, self._log.ended_bouts)
+                self._outlets.flushed()
         self._outlets.close()
         self._write_status()
 

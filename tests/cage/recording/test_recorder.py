@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def recorder(
         Choice(settings, frozen_s=1.0),
         size=size,
         fps=FPS,
-        utc_offset_ns=begin_ns,
+        utc_offset_ns=lambda: begin_ns,
         synchronised=lambda: True,
         warn=told.append,
     )
@@ -69,12 +69,17 @@ def kept(folder: Path, begin_ns: int = NOON_NS) -> list[list[int]]:
     return files
 
 
+def wait_for(done: Callable[[], bool], what: str) -> None:
+    """Wait for something in the recorder's thread that has no event."""
+    deadline_s = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.005)
+
+
 def wait_until_encoded(into: Recorder, frames: int) -> None:
     """Wait until so many frames went through, written or not."""
-    deadline_s = time.monotonic() + 30
-    while into.state.encoded < frames:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.005)
+    wait_for(lambda: into.state.encoded >= frames, f"{frames} frames encoded")
 
 
 def test_bouts_with_the_time_around_them(tmp_path: Path) -> None:
@@ -97,6 +102,13 @@ def test_bouts_with_the_time_around_them(tmp_path: Path) -> None:
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
         assert first - FPS < numbers[0] <= first
         assert last <= numbers[-1] < last + FPS
+
+
+def test_rows_without_a_date_have_no_recording(tmp_path: Path) -> None:
+    with recorder(table(tmp_path), begin_ns=0) as into:
+        feed(into, range(40))
+        wait_for(lambda: into.state.state == "undated", "the first frame")
+    assert (into.state.frames, segments(tmp_path / "a1")) == (0, [])
 
 
 def test_fixed_times(tmp_path: Path) -> None:
@@ -153,9 +165,7 @@ def test_a_disk_that_fills_up(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk, recorder(table(disk), warnings=told) as into:
         for number in range(900):
             into.frame(Frame(number, time_of(number), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)))
-        deadline_s = time.monotonic() + 20
-        while into.state.fault is None and time.monotonic() < deadline_s:
-            time.sleep(0.01)
+        wait_for(lambda: into.state.fault is not None, "a fault")
         assert into.state.fault is not None
         assert "No space left" in into.state.fault
         assert into.state.state == "paused"

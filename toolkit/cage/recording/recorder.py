@@ -54,7 +54,8 @@ class RecorderState:
 
     mode: str
     state: str = "starting"
-    """starting, recording (a file is open), waiting (for a time or a bout) or paused."""
+    """starting, recording (a file is open), waiting (for a time or a bout), undated (until the clock can be believed),
+    paused or stopped."""
     fault: str | None = None
     """Why it is paused."""
     encoder: str = ""
@@ -106,7 +107,8 @@ class Recorder:
     size, fps
         Width and height, px, and frames per second of the camera.
     utc_offset_ns
-        The session's: what is added to capture times to date rows.
+        Gives the session's: what is added to capture times to date rows. 0: they have no date yet, and nothing is
+        recorded.
     synchronised
         Tells whether the system's clock is.
     warn
@@ -121,7 +123,7 @@ class Recorder:
         *,
         size: tuple[int, int],
         fps: float,
-        utc_offset_ns: int,
+        utc_offset_ns: Callable[[], int],
         synchronised: Callable[[], bool | None],
         warn: Callable[[str], None],
     ) -> None:
@@ -171,7 +173,8 @@ class Recorder:
 
     def row(self, capture_time_ns: int, interval_ns: int, behaviour: str | None) -> None:
         """Take the log's next row."""
-        self._choice.row(capture_time_ns + self._utc_offset_ns, interval_ns, behaviour)
+        if offset_ns := self._utc_offset_ns():
+            self._choice.row(capture_time_ns + offset_ns, interval_ns, behaviour)
 
     def _run(self) -> None:
         with suppress(OSError):
@@ -199,7 +202,11 @@ class Recorder:
             self._pause(f"{self._folder}: cannot be recorded to ({error}). Free its disk, or look at the encoder")
 
     def _take(self, frame: Frame) -> None:
-        time_ns = frame.capture_time_ns + self._utc_offset_ns
+        offset_ns = self._utc_offset_ns()
+        if not offset_ns:
+            self.state.state = "undated"
+            return
+        time_ns = frame.capture_time_ns + offset_ns
         if time.monotonic() >= self._look_s:
             self._look(time_ns)
         if self.state.fault is not None:
