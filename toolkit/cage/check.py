@@ -162,7 +162,7 @@ def _recording(config: CageConfig) -> str:
             f"{folder}: {free_gb:.1f} GB free. Expected more than min_free_gb = {table.min_free_gb:g}. Free some "
             "space, or set [recording] folder to another disk."
         )
-    return " ".join([f"{table.mode}, by {encoder}, to {folder}: {free_gb:.1f} GB free", *notes])
+    return "; ".join([f"{table.mode}, by {encoder}, to {folder}: {free_gb:.1f} GB free", *notes])
 
 
 def _health(config: CageConfig) -> str:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from tests.cage.recording.coded import coded, number_of
-from toolkit.cage.recording import Choice, Origin, Recorder, RecordingTable, read_segment, segments
+from toolkit.cage.recording import Choice, Origin, Recorder, RecordingTable, picture_at, read_segment, segments
 from toolkit.frames import NS_PER_S, Frame
 
 FPS = 30
@@ -109,6 +110,24 @@ def test_rows_without_a_date_have_no_recording(tmp_path: Path) -> None:
         feed(into, range(40))
         wait_for(lambda: into.state.state == "undated", "the first frame")
     assert (into.state.frames, segments(tmp_path / "a1")) == (0, [])
+
+
+def test_colours(tmp_path: Path) -> None:
+    """Red, green, blue and grey come back within the codec's error, from the file and from its PNG."""
+    colours = np.array([[200, 30, 30], [30, 180, 40], [40, 50, 190], [128, 128, 128]], dtype=np.uint8)
+    image = np.repeat(colours, 16, axis=0)[np.newaxis].repeat(48, axis=0)
+    with recorder(table(tmp_path)) as into:
+        into.frame(Frame(0, time_of(0), image))
+    found = picture_at(tmp_path / "a1", NOON_NS)
+    assert found is not None
+    assert found.utc == "2027-01-15T12:00:00.000000Z"
+    found.save(tmp_path / "seen.png")
+    with av.open(str(tmp_path / "seen.png")) as png:
+        (decoded,) = png.decode(video=0)
+        again = decoded.to_ndarray(format="rgb24")
+    for seen in (found.image, again):
+        middles = seen[24, [8, 24, 40, 56]].astype(int)
+        assert np.abs(middles - colours).max() <= 8
 
 
 def test_fixed_times(tmp_path: Path) -> None:

@@ -97,4 +97,4 @@ def check_broker(table: MqttTable, cage: str) -> str:
     fault = faults[0] if faults else f"{table.broker} does not answer within {PROBE_S:g} s"
     if fault is not None:
         raise ConfigError(f"{fault}. Expected an MQTT broker that lets this cage in. Bouts would wait in the log.")
-    return " ".join([f"{table.broker}, topics {table.topic_prefix}/{cage}/...", *notes])
+    return "; ".join([f"{table.broker}, topics {table.topic_prefix}/{cage}/...", *notes])

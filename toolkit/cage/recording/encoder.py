@@ -111,7 +111,7 @@ def choose_encoder(choice: EncoderChoice, width: int, height: int, fps: float, w
         fault = _fault_of(name, width, height, fps)
         if fault is None:
             if choice == "auto" and name == SOFTWARE:
-                warn(f"recording: no hardware encoder works here ({'; '.join(faults)}); {SOFTWARE} runs on the CPU")
+                warn(f"no hardware encoder for recordings works here ({'; '.join(faults)}); {SOFTWARE} runs on the CPU")
             return name
         faults.append(f"{name}: {fault}")
     raise CameraError(
