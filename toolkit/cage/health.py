@@ -109,7 +109,7 @@ class Health:
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
     recording: Mapping[str, Any] | None = None
-    """As `toolkit.cage.recording.recorder.RecorderState` has it; None where nothing is to be recorded."""
+    """As `toolkit.cage.recording.state.RecorderState` has it; None where nothing is to be recorded."""
     mqtt: Mapping[str, Any] | None = None
     """As `toolkit.cage.mqtt.publisher.PublisherState` has it; None where nothing is to be published."""
     behaviours: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from toolkit.cage.recording.choice import Choice
 from toolkit.cage.recording.encoder import Encoder, choose_encoder
 from toolkit.cage.recording.retention import make_room
 from toolkit.cage.recording.segment import Origin, SegmentWriter
+from toolkit.cage.recording.state import RecorderState
 from toolkit.cage.recording.table import RecordingTable
 from toolkit.errors import CameraError
 from toolkit.frames import NS_PER_S, Frame
@@ -46,38 +47,6 @@ NICE = 10
 """The thread's priority below the loop's, as nice(1) counts it."""
 
 _DAY_NS = 86_400 * NS_PER_S
-
-
-@dataclass
-class RecorderState:
-    """How a recorder does; the recorder's thread replaces what it changes, others may read at any time."""
-
-    mode: str
-    state: str = "starting"
-    """starting, recording (a file is open), waiting (for a time or a bout), undated (until the clock can be believed),
-    paused or stopped."""
-    fault: str | None = None
-    """Why it is paused."""
-    encoder: str = ""
-    encoded: int = 0
-    frames: int = 0
-    """Written to files."""
-    dropped: int = 0
-    """Dropped because the encoder could not keep up."""
-    paused_frames: int = 0
-    """Not recorded because of a fault."""
-    files: int = 0
-    """Begun."""
-    removed_files: int = 0
-    """Removed because they were too old or too much."""
-    stored_bytes: int = 0
-    """That the cage's recordings take, as of the last look."""
-    encode_s: float = 0.0
-    """Spent on encoding and writing."""
-
-    def values(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
 
 
 @dataclass
