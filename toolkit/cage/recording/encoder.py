@@ -23,7 +23,7 @@ from toolkit.errors import CameraError
 TIME_BASE = Fraction(1, 1_000_000)
 """Of packets: microseconds."""
 
-HARDWARE: tuple[EncoderChoice, ...] = ("h264_v4l2m2m", "h264_nvenc")
+HARDWARE: tuple[EncoderChoice, ...] = ("h264_nvmpi", "h264_v4l2m2m", "h264_nvenc")
 SOFTWARE: EncoderChoice = "libx264"
 
 _SPS = b"\x00\x00\x01\x67"

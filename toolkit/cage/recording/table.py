@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from toolkit.cage.table import STRICT, PathBesideFile
 
-EncoderChoice = Literal["auto", "h264_v4l2m2m", "h264_nvenc", "libx264"]
+EncoderChoice = Literal["auto", "h264_nvmpi", "h264_v4l2m2m", "h264_nvenc", "libx264"]
 
 
 class RecordingTable(BaseModel):
