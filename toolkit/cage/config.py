@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from toolkit.cage.config_fields import STRICT, PathBesideFile
 from toolkit.cage.mqtt.table import MqttTable
 from toolkit.cage.recording.table import RecordingTable
-from toolkit.cage.table import STRICT, PathBesideFile
 from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write

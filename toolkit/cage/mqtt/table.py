@@ -6,7 +6,7 @@ import re
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from toolkit.cage.table import STRICT, PathBesideFile
+from toolkit.cage.config_fields import STRICT, PathBesideFile
 
 
 class MqttTable(BaseModel):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from toolkit.cage.table import STRICT, PathBesideFile
+from toolkit.cage.config_fields import STRICT, PathBesideFile
 
 EncoderChoice = Literal["auto", "h264_nvmpi", "h264_v4l2m2m", "h264_nvenc", "libx264"]
 

@@ -1,4 +1,4 @@
-"""What every table of a cage's configuration has in common; apart, so that a part of the daemon can keep its own."""
+"""What the tables of a cage's configuration have in common, wherever each is defined."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
 
 PathBesideFile = Annotated[Path, AfterValidator(_beside_the_file)]
 """A path; a relative one counts from the folder of the configuration file."""
+
 
 # The docstring under each field is also its comment in the file that `write_config` writes.
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
