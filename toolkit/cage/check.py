@@ -20,9 +20,12 @@ from toolkit.cage.cameras import Camera, open_camera
 from toolkit.cage.capacity import capacity
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
+from toolkit.cage.mqtt.client import check_broker
 from toolkit.cage.pace import demand_of
 from toolkit.cage.page import open_page
-from toolkit.errors import CameraError, EngineError, LogError, ToolkitError
+from toolkit.cage.recording.encoder import choose_encoder
+from toolkit.cage.recording.retention import GB
+from toolkit.errors import CameraError, ConfigError, EngineError, LogError, ToolkitError
 from toolkit.flow import open_flow
 
 BYTES_PER_DAY = 80_000_000
@@ -38,7 +41,8 @@ class Finding:
 
     ok: bool
     subject: str
-    """What was checked: configuration, bundle, engine, flow, decision, camera, speed, log, disk or health."""
+    """What was checked: configuration, bundle, engine, flow, decision, camera, speed, log, disk, recording, mqtt or
+    health."""
     text: str
     """What was found; for a fault also what was expected and what to do."""
 
@@ -76,6 +80,10 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
         yield _finding("speed", lambda: _speed(config, bundle))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
+    if config.recording.mode != "off":
+        yield _finding("recording", lambda: _recording(config))
+    if config.mqtt.host is not None:
+        yield _finding("mqtt", lambda: check_broker(config.mqtt, config.cage.name))
     if config.health.listen is not None:
         yield _finding("health", lambda: _health(config))
 
@@ -195,6 +203,19 @@ def _disk(config: CageConfig) -> str:
             f"({LEAST_DAYS * BYTES_PER_DAY / 1e6:.0f} MB). Free some space, or set [log] folder to another disk."
         )
     return f"{free / 1e9:.1f} GB free, {days:.0f} days of log at 30 rows per second"
+
+
+def _recording(config: CageConfig) -> str:
+    table, info, notes = config.recording, open_camera(config.camera).info, list[str]()
+    encoder = choose_encoder(table.encoder, info.width, info.height, info.fps, notes.append)
+    folder = (table.folder or Path()) / config.cage.name
+    free_gb = shutil.disk_usage(_nearest(folder)).free / GB
+    if free_gb < table.min_free_gb:
+        raise ConfigError(
+            f"{folder}: {free_gb:.1f} GB free. Expected more than min_free_gb = {table.min_free_gb:g}. Free some "
+            "space, or set [recording] folder to another disk."
+        )
+    return "; ".join([f"{table.mode}, by {encoder}, to {folder}: {free_gb:.1f} GB free", *notes])
 
 
 def _health(config: CageConfig) -> str:

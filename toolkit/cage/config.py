@@ -18,6 +18,8 @@ from toolkit.behaviour_log import Retention
 from toolkit.bouts import DecisionTable
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.config_fields import STRICT, PathBesideFile
+from toolkit.cage.mqtt.table import MqttTable
+from toolkit.cage.recording.table import RecordingTable
 from toolkit.engine.select import EngineChoice
 from toolkit.errors import ConfigError, raise_faults
 from toolkit.files import atomic_write
@@ -149,6 +151,8 @@ class CageConfig(BaseModel):
     health: HealthTable = HealthTable()
     view: ViewTable = ViewTable()
     decision: DecisionTable = DecisionTable()
+    recording: RecordingTable = RecordingTable()
+    mqtt: MqttTable = MqttTable()
 
     def row_interval_ns(self, fps: float) -> int:
         """Return the time that a row of the log stands for, of networks that see `fps` frames per second."""
@@ -251,6 +255,8 @@ def _tables() -> dict[str, type[BaseModel]]:
         "health": HealthTable,
         "view": ViewTable,
         "decision": DecisionTable,
+        "recording": RecordingTable,
+        "mqtt": MqttTable,
     }
 
 

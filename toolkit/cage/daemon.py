@@ -34,6 +34,7 @@ from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.engines import BundleNetworks, Engines
 from toolkit.cage.health import Health
+from toolkit.cage.outlets import Outlets
 from toolkit.cage.pace import Pace, demand_of
 from toolkit.cage.recovery import Recovery
 from toolkit.cage.service import Service
@@ -152,8 +153,11 @@ def run(
                 on_move=service.moving,
             )
         )
+        outlets = stack.enter_context(Outlets(config, info, log, health, service.warn))
         capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
-        watch = Watch(config, parts, pipeline, engines, stages, pace, log, capture, health, service, on_progress)
+        watch = Watch(
+            config, parts, pipeline, engines, stages, pace, log, capture, health, service, outlets, on_progress
+        )
         watch.clock(clock)
         try:
             watch.run(stop)

@@ -24,6 +24,9 @@ STATUS = "status.json"
 SILENT_S = 20.0
 """A camera without a frame for so long is not well."""
 
+BROKER_S = 60.0
+"""A broker that has been away for so long is worth a word."""
+
 STALE_S = 30.0
 """A daemon that has said nothing for so long hangs, or is dead; it says something every ten seconds."""
 
@@ -123,6 +126,10 @@ class Health:
     error: str | None = None
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     """Seconds from a frame's capture to its row, live cameras only."""
+    recording: Mapping[str, Any] | None = None
+    """As `toolkit.cage.recording.state.RecorderState` has it; None where nothing is to be recorded."""
+    mqtt: Mapping[str, Any] | None = None
+    """As `toolkit.cage.mqtt.publisher.PublisherState` has it; None where nothing is to be published."""
     behaviours: tuple[str, ...] = ()
     """Names of the ethogram, which bouts number."""
     bouts: tuple[Bout, ...] = ()
@@ -212,6 +219,11 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
         reasons.append(f"degraded: other engines took over after {status['engine_fault']}")
     if status["overload_share"] > 1 - status["min_coverage"]:
         reasons.append(f"overloaded: {status['overload_share']:.0%} of the last minute was not observed")
+    recording, mqtt = status.get("recording") or {}, status.get("mqtt") or {}
+    if recording.get("fault"):
+        reasons.append(f"recording paused: {recording['fault']}")
+    if mqtt.get("fault") and mqtt["down_s"] > BROKER_S:
+        reasons.append(f"mqtt, {mqtt['queued']} bouts wait: {mqtt['fault']}")
     return reasons
 
 

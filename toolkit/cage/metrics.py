@@ -75,6 +75,21 @@ def _families(status: Mapping[str, Any], well: bool, temperatures_c: Mapping[str
     synchronised = status["clock_synchronised"]
     known = None if synchronised is None else int(synchronised)
     yield one("clock_synchronised", "gauge", "1 where the kernel holds the clock to be synchronised.", known)
+    recording = status.get("recording")
+    if recording is not None:
+        active = int(recording["state"] == "recording")
+        yield one("recording_active", "gauge", "1 while a file is being written.", active)
+        paused = int(recording["fault"] is not None)
+        yield one("recording_paused", "gauge", "1 while a fault keeps from recording.", paused)
+        yield one("recording_frames_total", "counter", "Frames in recorded files.", recording["frames"])
+        yield one("recording_dropped_total", "counter", "Frames the encoder was too slow for.", recording["dropped"])
+        yield one("recording_stored_bytes", "gauge", "Size of the cage's recordings.", recording["stored_bytes"])
+    mqtt = status.get("mqtt")
+    if mqtt is not None:
+        yield one("mqtt_connected", "gauge", "1 while the broker is there.", int(mqtt["connected"]))
+        yield one("mqtt_queued", "gauge", "Bouts that wait for the broker.", mqtt["queued"])
+        yield one("mqtt_sent_total", "counter", "Bouts that the broker acknowledged.", mqtt["sent"])
+        yield one("mqtt_dropped_total", "counter", "Bouts that grew too old before.", mqtt["dropped"])
     info = {"bundle": status["bundle_sha256"], "state": status["state"]}
     engines = {"engine": " ".join(f"{stream}={engine}" for stream, engine in sorted(status["engines"].items()))}
     yield "info", "gauge", "What runs; always 1.", [("", info | engines, 1)]

@@ -27,6 +27,7 @@ from toolkit.cage.config import HealthTable
 from toolkit.cage.health import Health, ailments
 from toolkit.cage.journal import LOGGER
 from toolkit.cage.metrics import CONTENT_TYPE, metrics
+from toolkit.cage.secret import read_secret
 from toolkit.engine.board import temperatures_c
 from toolkit.errors import ConfigError
 
@@ -126,19 +127,8 @@ def open_page(table: HealthTable, health: Health, folder: Path) -> HealthPage | 
 
 
 def _read_token(path: Path) -> str:
-    try:
-        open_to_all = path.stat().st_mode & 0o007
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        # The decoder's message would show what it could not decode.
-        found = error.strerror if isinstance(error, OSError) else "not ASCII"
-        raise ConfigError(
-            f"health.token_file: {path} cannot be read ({found}). Expected one line, e.g. of `openssl rand -hex 32`, "
-            "readable by the daemon's user."
-        ) from None
-    if open_to_all:
-        raise ConfigError(f"health.token_file: {path} can be used by every user. Close it: chmod 640 {path}.")
-    if len(token) < LEAST_TOKEN or not token.isprintable() or " " in token:
+    token = read_secret("health.token_file", path, "one line, e.g. of `openssl rand -hex 32`")
+    if len(token) < LEAST_TOKEN or " " in token:
         raise ConfigError(
             f"health.token_file: {path} holds no token. Expected one line of at least {LEAST_TOKEN} characters without "
             "spaces; `openssl rand -hex 32` makes one."

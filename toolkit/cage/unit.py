@@ -198,10 +198,16 @@ def commands_to_enable(config: CageConfig, *, user: str, folder: Path = UNIT_FOL
         *copy,
         f"id {user} || sudo useradd --system --shell /usr/sbin/nologin --groups {groups} {user}",
         f"sudo install -d -o {user} {log_folder}",
+        *(f"sudo install -d -o {user} {shlex.quote(str(place))}" for place in _recordings(config)),
         "sudo systemctl daemon-reload",
         f"sudo systemctl enable --now {service}",
         f"journalctl -u {service} -f",
     ]
+
+
+def _recordings(config: CageConfig) -> list[Path]:
+    table = config.recording
+    return [] if table.mode == "off" or table.folder is None else [table.folder.resolve() / config.cage.name]
 
 
 def _drop_in(config: CageConfig, config_path: Path) -> str:
@@ -211,9 +217,11 @@ def _drop_in(config: CageConfig, config_path: Path) -> str:
             '# Engines are built beside the bundle; with [engine] stale = "refuse" it can be read-only.',
             f"ReadWritePaths={_quoted(f'-{config.cage.bundle.resolve().parent}')}",
         ]
-    if config.camera.device is not None or config.camera.pipeline is not None:
+    more += [f"ReadWritePaths={_quoted(place)}" for place in _recordings(config)]
+    if config.camera.device is not None or config.camera.pipeline is not None or config.recording.mode != "off":
         more += [
-            "# Not only this camera: the kernel filters by numbers, and one that is plugged in again has another.",
+            "# Cameras and encoders. Not only this camera: the kernel filters by numbers, and one that is plugged in",
+            "# again has another.",
             "DeviceAllow=char-video4linux rw",
         ]
     return _DROP_IN.format(

@@ -17,6 +17,7 @@ from toolkit.cage.clock import read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.engines import Engines, NetworkSource
 from toolkit.cage.health import Health
+from toolkit.cage.outlets import Outlets
 from toolkit.cage.pace import Pace
 from toolkit.cage.service import Service
 from toolkit.cage.stages import COMMIT, ROW, VIEW, Stages
@@ -69,6 +70,7 @@ class Watch:
         capture: CaptureThread,
         health: Health,
         service: Service,
+        outlets: Outlets,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._config = config
@@ -82,6 +84,7 @@ class Watch:
         self._capture = capture
         self._health = health
         self._service = service
+        self._outlets = outlets
         self._on_progress = on_progress
         self._interval_ns = round(NS_PER_S / self._info.fps)
         self._view = ViewMonitor(config.view, self._manifest.geometry.roi)
@@ -136,6 +139,7 @@ class Watch:
     def _observe(self, delivery: Delivery) -> bool:
         begun_ns = time.perf_counter_ns()
         frame = delivery.frame
+        self._outlets.frame(frame)
         fps = self._manifest.geometry.fps
         if self._frame_ns is not None and not is_consecutive(self._frame_ns, frame.capture_time_ns, fps):
             self._end_segment()
@@ -255,6 +259,7 @@ class Watch:
             self._passed_over += centre.stride - self._config.cage.stride
             self._health.behaviour = None if label is None else self._manifest.ethogram.names[label]
             self._blind = None
+            self._outlets.row(centre.capture_time_ns, self._health.behaviour)
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
 
@@ -284,6 +289,7 @@ class Watch:
         if self._is_due("flush", now_ns, self._config.log.flush_s):
             with self._stages.time(COMMIT):
                 self._log.flush()
+            self._outlets.flushed()
         # A recording's rows are dated by the recording, whatever the system's clock does.
         if self._info.begin_utc_ns is None and self._is_due("clock", now_ns, CLOCK_S):
             self.clock(read_clock())
@@ -312,6 +318,9 @@ class Watch:
             self._miss_until(time.monotonic_ns(), Reason.END_OF_SOURCE)
         self._log.close(reason)
         self._health.state = "stopped"
+        self._outlets.flushed()
+        self._update_health(time.monotonic_ns())
+        self._outlets.close()
         self._write_status()
         self._tell_progress()
         return self._summary()
@@ -329,6 +338,8 @@ class Watch:
                 self._miss_until(time.monotonic_ns(), Reason.ENGINE_FAILED)
             if not isinstance(error, LogError):
                 self._log.close(f"{type(error).__name__}: {error}")
+                self._outlets.flushed()
+        self._outlets.close()
         self._write_status()
 
     def _is_due(self, task: str, now_ns: int, every_s: float) -> bool:
@@ -346,6 +357,7 @@ class Watch:
         health.frames_captured, health.frames_dropped = queue.captured, queue.dropped
         health.frames_processed = self._processed
         health.source = self._capture.source
+        self._outlets.tell()
         health.queue_depth = len(queue)
         blind = self._blind or (Reason.OVERLOAD if queue.overloaded else None)
         health.unobserved_now = None if blind is None else blind.value

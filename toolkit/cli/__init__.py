@@ -54,6 +54,7 @@ cages.command()(cage.init)
 cages.command()(cage.check)
 cages.command()(cage.run)
 cages.command()(cage.status)
+cages.command()(cage.picture)
 cages.command()(cage.install)
 app.add_typer(cages, name="cage")
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.cli.options import BundlePath, Overwrite, print_lines
+from toolkit.errors import InputError
 from toolkit.terminal import out, progress_bars
 
 if TYPE_CHECKING:
@@ -130,6 +131,32 @@ def _status_table(statuses: list[CageStatus]) -> Table:
 def _unobserved(values: dict[str, Any]) -> str:
     reason = values.get("unobserved_now")
     return f"({reason})" if reason else "-"
+
+
+def picture(
+    config: CageConfig,
+    at: Annotated[str, typer.Option(help="UTC, e.g. 2026-11-26T08:00:00.5")],
+    png: Annotated[Path, typer.Option(help="PNG file to write; replaced if it exists.")],
+) -> None:
+    """Save what the camera saw at a time, from the cage's recordings.
+
+    Example: [bold]toolkit cage picture cage3.toml --at 2026-11-26T08:00:00.5 --png seen.png[/]
+    """
+    from toolkit.cage.config import load_config
+    from toolkit.cage.recording import picture_at, time_ns_of
+
+    settings = load_config(config)
+    if settings.recording.folder is None:
+        raise InputError(f"{config}: has no [recording] folder. Expected the folder of the cage's recordings.")
+    folder = settings.recording.folder / settings.cage.name
+    found = picture_at(folder, time_ns_of(at))
+    if found is None:
+        raise InputError(
+            f"{folder}: nothing was recorded at {at}, nor in the second before. Try another time; "
+            "each file's name tells when it begins."
+        )
+    found.save(png)
+    out.print(f"{png} written: {found.utc}, from {found.path}", soft_wrap=True)
 
 
 def install(
