@@ -30,7 +30,7 @@ def init(
 
     Example: [bold]toolkit cage init cage3.toml --name cage3 --bundle bundle --log-dir logs --video cage3.mp4[/]
     """
-    from toolkit.cage.config import write_config
+    from toolkit.cage.config_template import write_config
 
     write_config(config, name=name, bundle=bundle, log_dir=log_dir, video=video, device=device)
     out.print(f"{config} written. Next: toolkit cage check {config}")
@@ -42,7 +42,7 @@ def check(config: CageConfig) -> None:
     Example: [bold]toolkit cage check cage3.toml[/]
     """
     from toolkit.cage.check import check
-    from toolkit.cage.config import load_config
+    from toolkit.cage.config_file import load_config
 
     findings = check(load_config(config))
     for finding in findings:
@@ -57,7 +57,7 @@ def run(config: CageConfig) -> None:
 
     Example: [bold]toolkit cage run cage3.toml[/]
     """
-    from toolkit.cage.config import load_config
+    from toolkit.cage.config_file import load_config
     from toolkit.cage.daemon import run, stop_on_signals
     from toolkit.cage.journal import events_to_stderr
 
@@ -125,7 +125,7 @@ def install(
 
     Example: [bold]toolkit cage install cage3.toml[/]
     """
-    from toolkit.cage.config import load_config
+    from toolkit.cage.config_file import load_config
     from toolkit.cage.unit import commands_to_enable, install_units, unit_files
 
     settings = load_config(config)
