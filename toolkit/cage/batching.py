@@ -157,6 +157,10 @@ class SharedVoice:
         """Send what is not a cage's, as `Notifier.send` does."""
         return self._notifier.send(**variables)
 
+    def close(self) -> None:
+        """Say no more."""
+        self._notifier.close()
+
     def changed(self) -> None:
         """Pass on what all cages together say."""
         with self._lock:
@@ -272,4 +276,5 @@ def run_together(
         thread.join()
     outcome.inferences = {stream: (batcher.inferences, batcher.clips) for stream, batcher in engines.batchers.items()}
     engines.close()
+    voice.close()
     return outcome

@@ -159,7 +159,9 @@ def _cost_table(costs: list[Cost]) -> Table:
     columns = list(costs[0].words()) if costs else []
     table.add_column("cage")
     for column in columns:
-        table.add_column(column.replace("_per_", "/").replace("_", " "), justify="left" if column == "state" else "right")
+        table.add_column(
+            column.replace("_per_", "/").replace("_", " "), justify="left" if column == "state" else "right"
+        )
     for cost in costs:
         table.add_row(cost.cage, *(str(value) for value in cost.words().values()))
     return table

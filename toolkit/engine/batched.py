@@ -68,6 +68,11 @@ class ClipBatcher:
         """The engine's."""
         return self._backend.identity
 
+    @property
+    def clips_waiting(self) -> int:
+        """Clips that are in no inference yet."""
+        return sum(len(request.clips) for request in self._waiting)
+
     def member(self) -> BatchedBackend:
         """Return a backend for one cage."""
         return BatchedBackend(self)
@@ -107,7 +112,7 @@ class ClipBatcher:
     def _gathered(self) -> list[_Request]:
         """Wait, under the lock, until all that are awake have asked or the window is over; return who has."""
         deadline_s = time.monotonic() + self._window_s
-        while self._clips_waiting() < self._expected() and (left_s := deadline_s - time.monotonic()) > 0:
+        while self.clips_waiting < self._expected() and (left_s := deadline_s - time.monotonic()) > 0:
             self._changed.wait(left_s)
         batch: list[_Request] = []
         while self._waiting and (
@@ -115,9 +120,6 @@ class ClipBatcher:
         ):
             batch.append(self._waiting.pop(0))
         return batch
-
-    def _clips_waiting(self) -> int:
-        return sum(len(request.clips) for request in self._waiting)
 
     def _expected(self) -> int:
         since_s = time.monotonic() - AWAKE_WINDOWS * self._window_s
