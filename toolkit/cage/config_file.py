@@ -8,6 +8,7 @@ and a suggestion. Whatever a file holds, it ends in a configuration or in a `Con
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ MOST_LEVELS = 16
 
 MOST_FAULTS = 50
 """Said at once."""
+
+_PASSWORD = re.compile(r"//[^/\s@]*:[^/\s]*@")
 
 _WORDS = 80
 """Characters of a key or value that are shown."""
@@ -134,6 +137,11 @@ def _bound(path: Path, content: dict[str, Any]) -> None:
             waiting += [((*keys, str(index)), inner) for index, inner in enumerate(value)]
         elif isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{path}: {_short('.'.join(keys))}: holds a zero character. Remove it.")
+        elif isinstance(value, str) and _PASSWORD.search(value):
+            raise ConfigError(
+                f"{path}: {_short('.'.join(keys))}: an address with a password in it, which every log would keep. Put "
+                "the password into a file of its own, or give the camera an address without one."
+            )
 
 
 def _refuse(path: Path, faults: Sequence[str]) -> None:
