@@ -22,6 +22,8 @@ import av
 import cv2
 import numpy as np
 
+from toolkit.cage.sharing import physical_cores
+
 SIZE = (160, 120)
 WARM_FRAMES = 30
 
@@ -73,13 +75,13 @@ def write_bundle(path: Path, network: str) -> None:
         build_engines(bundle, engine=engine)
 
 
-def write_configuration(folder: Path, cages: int, engine: str, threads: int, *, video: str) -> Path:
-    """Write a file of cages."""
-    path = folder / f"{video}-{engine}-{threads}.toml"
+def write_configuration(folder: Path, cages: int, engine: str, *, batch: bool, video: str) -> Path:
+    """Write a file of cages; threads are what a user gets who sets none."""
+    path = folder / f"{video}-{engine}-{batch}.toml"
     sections = "".join(f'[cages.c{n}.camera]\nvideo = "{video}{n}.mp4"\npace = "fast"\n' for n in range(cages))
     path.write_text(
         f'[defaults.cage]\nbundle = "bundle"\n[defaults.log]\nfolder = "logs"\n[defaults.view]\nchecks = []\n'
-        f'[defaults.engine]\nkind = "{engine}"\nthreads = {threads}\nbatch_cages = true\n{sections}'
+        f'[defaults.engine]\nkind = "{engine}"\nbatch_cages = {str(batch).lower()}\n{sections}'
     )
     return path
 
@@ -92,6 +94,7 @@ def work(warm: Path, measured: Path, names: list[str]) -> None:
     from toolkit.cage.daemon import run
 
     def watch(path: Path) -> int:
+        # Of the whole file, since its cages share the cores.
         cages = {name: config for name, config in load_cages(path).items() if name in names}
         if len(cages) == 1:
             return run(next(iter(cages.values())), stop=threading.Event()).rows
@@ -121,16 +124,18 @@ def work(warm: Path, measured: Path, names: list[str]) -> None:
     )
 
 
-def measured(warm: Path, path: Path, groups: list[list[str]]) -> dict[str, float]:
-    """Run a process per group at once, and return the sums over them (of wall time the longest)."""
+def measured(folder: Path, cages: int, engine: str, *, batch: bool) -> dict[str, float]:
+    """Run one process or one for each cage at once, and return the sums over them (of wall time the longest)."""
+    warm, path = (write_configuration(folder, cages, engine, batch=batch, video=video) for video in ("warm", "video"))
+    names = [f"c{cage}" for cage in range(cages)]
     processes = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benches.bench_many_cages", "--work", str(warm), str(path), *names],
+            [sys.executable, "-W", "ignore", "-m", "benches.bench_many_cages", "--work", str(warm), str(path), *group],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for names in groups
+        for group in ([names] if batch else [[name] for name in names])
     ]
     told = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
     sums = {key: sum(one[key] for one in told) for key in ("rows", "cpu_s", "resident_mb", "proportional_mb")}
@@ -154,13 +159,10 @@ def main() -> None:
         for cage in range(given.cages):
             write_video(folder / f"warm{cage}.mp4", WARM_FRAMES, cage)
             write_video(folder / f"video{cage}.mp4", given.frames, cage)
-        names = [f"c{cage}" for cage in range(given.cages)]
-        print(f"{given.cages} cages, {given.frames} frames each, {given.network}, one thread per inference")
+        print(f"{given.cages} cages, {given.frames} frames each, {given.network}, {physical_cores()} cores")
         for engine in ("onnxruntime", "openvino"):
-            warm, path = (write_configuration(folder, given.cages, engine, 1, video=v) for v in ("warm", "video"))
             for _ in range(given.rounds):
-                apart = measured(warm, path, [[cage] for cage in names])
-                together = measured(warm, path, [names])
+                apart, together = (measured(folder, given.cages, engine, batch=batch) for batch in (False, True))
                 for form, found in (("a process each", apart), ("batch_cages", together)):
                     cpu_ms = 1000 * found["cpu_s"] / found["rows"]
                     print(
