@@ -133,7 +133,8 @@ class SharedEngines:
         if table.flow_threads:
             cv2.setNumThreads(table.flow_threads)
         window_s = self._config.cage.stride / self._bundle.manifest.geometry.fps / WINDOW_SHARE
-        for stream, backend in open_backends(self._bundle, engine=table.kind, threads=table.threads).items():
+        backends = open_backends(self._bundle, engine=table.kind, threads=table.threads, shared=True)
+        for stream, backend in backends.items():
             entered = stack.enter_context(backend)
             self.batchers[stream] = ClipBatcher(entered, most=most_clips(backend), window_s=window_s)
 

@@ -75,13 +75,15 @@ class Work:
 
 
 def usage_of(process: int) -> Usage | None:
-    """Return what a process has used; None where it is gone."""
+    """Return what a process has used; None where it is gone, or has given back its memory to go."""
     folder = Path("/proc") / str(process)
     try:
         # The name of the program, in brackets, may hold anything.
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
         resident = int((folder / "statm").read_text().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
+        return None
+    if not resident:
         return None
     return Usage(time.monotonic(), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S, resident)
 
