@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}. Correct that line; text needs quotes.") from error
     except (ValueError, RecursionError) as error:
-        # Of whole numbers of thousands of digits, and of brackets within brackets without end.
+        # Of brackets within brackets without end, and of long whole numbers where Python was told to refuse them.
         raise ConfigError(f"{path}: not a configuration: {_short(str(error))}. Is it another file?") from error
 
 
