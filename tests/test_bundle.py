@@ -18,14 +18,14 @@ from toolkit.fusion import fusion_for
 
 @pytest.fixture
 def bundle_path(tmp_path: Path) -> Path:
-    """Return a bundle whose graphs are only bytes."""
+    """Return a bundle whose graphs hold nothing but the name of a producer."""
     for stream in ("rgb", "flow"):
         for precision in ("fp32", "fp16"):
-            (tmp_path / f"{stream}.{precision}.onnx").write_bytes(f"{stream} {precision}".encode())
+            (tmp_path / f"{stream}.{precision}.onnx").write_bytes(b"\x12\x09" + f"{stream:4} {precision}".encode())
     clip = GoldenClip(
         behaviour=3,
         frames=np.arange(17 * 4 * 4 * 3, dtype=np.int64).reshape(17, 4, 4, 3).astype(np.uint8),
-        inputs={"rgb": np.ones((3, 16, 2, 2), np.float32), "flow": np.zeros((2, 16, 2, 2), np.float32)},
+        inputs={"rgb": np.ones((3, 16, 16, 16), np.float32), "flow": np.zeros((2, 16, 16, 16), np.float32)},
         logits={"rgb": np.arange(8, dtype=np.float32), "flow": -np.arange(8, dtype=np.float32)},
     )
     write_manifest_and_golden(tmp_path, manifest_fields(), [clip])
@@ -43,7 +43,7 @@ def test_what_was_written_is_read(bundle_path: Path) -> None:
 
 
 def test_a_changed_byte_and_a_missing_file_are_both_named(bundle_path: Path) -> None:
-    (bundle_path / "rgb.fp16.onnx").write_bytes(b"rgb fp17")
+    (bundle_path / "rgb.fp16.onnx").write_bytes(b"\x12\x09rgb  fp17")
     (bundle_path / "flow.fp32.onnx").unlink()
     with pytest.raises(BundleError, match=r"flow\.fp32\.onnx: missing") as caught:
         load_bundle(bundle_path)

@@ -26,6 +26,9 @@ from toolkit.ethogram import Ethogram
 from toolkit.files import sha256_of_file
 from toolkit.flow import FlowEncoding, FlowParameters
 from toolkit.fusion import Fusion
+from toolkit.npz_file import NpzFile
+from toolkit.onnx_file import MOST_BYTES as MOST_GRAPH_BYTES
+from toolkit.onnx_file import graph_fault
 from toolkit.preprocess import Stream, StreamInput, WorkingGeometry
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -34,6 +37,10 @@ READ_VERSIONS = (1, 2)
 """What is read."""
 MANIFEST = "manifest.json"
 GOLDEN = "golden.npz"
+
+MOST_MANIFEST_BYTES = 1 << 20
+MOST_GOLDEN_BYTES = 4 << 30
+"""Of the golden sample, unpacked: thirty clips of 1920 x 1080 px."""
 
 
 class FlowSpec(BaseModel):
@@ -174,23 +181,45 @@ class Bundle:
         return self.path / onnx_name(stream, precision)
 
     def golden(self) -> list[GoldenClip]:
-        """Read the golden sample."""
-        with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
-            behaviours = arrays["behaviours"]
-            return [
-                GoldenClip(
-                    behaviour=int(behaviour),
-                    frames=arrays[f"frames_{index}"],
-                    inputs={stream: arrays[f"{stream}_input_{index}"] for stream in self.manifest.streams},
-                    logits={stream: arrays[f"{stream}_logits_{index}"] for stream in self.manifest.streams},
-                )
-                for index, behaviour in enumerate(behaviours)
-            ]
+        """Read the golden sample.
+
+        Raises
+        ------
+        BundleError
+            If an array is missing, damaged, too large, or not of the shape that the manifest makes it.
+        """
+        frames = self.manifest.clip.frames
+        with self._arrays() as arrays:
+            clips = []
+            for index, behaviour in enumerate(self._behaviours(arrays)):
+                inputs: dict[Stream, NDArray[np.float32]] = {}
+                logits: dict[Stream, NDArray[np.float32]] = {}
+                for spec in self.manifest.inputs:
+                    stream, shape = spec.stream, (spec.channels, frames, spec.crop, spec.crop)
+                    inputs[stream] = arrays.read(f"{stream}_input_{index}", np.float32, shape)
+                    logits[stream] = arrays.read(f"{stream}_logits_{index}", np.float32, [len(self.manifest.ethogram)])
+                clips.append(GoldenClip(behaviour, self._frames(arrays, index), inputs, logits))
+            return clips
 
     def golden_frames(self) -> list[NDArray[np.uint8]]:
-        """Read the golden sample's (T + 1, H, W, 3) uint8 RGB source frames alone, a small part of it."""
-        with np.load(self.path / GOLDEN, allow_pickle=False) as arrays:
-            return [arrays[f"frames_{index}"] for index in range(len(arrays["behaviours"]))]
+        """Read the golden sample's (T + 1, H, W, 3) uint8 RGB source frames alone, a small part of it; see `golden`."""
+        with self._arrays() as arrays:
+            return [self._frames(arrays, index) for index, _ in enumerate(self._behaviours(arrays))]
+
+    def _arrays(self) -> NpzFile:
+        return NpzFile(self.path / GOLDEN, most_bytes=MOST_GOLDEN_BYTES)
+
+    def _behaviours(self, arrays: NpzFile) -> list[int]:
+        behaviours: list[int] = arrays.read("behaviours", np.int16, [None]).tolist()
+        if not all(0 <= behaviour < len(self.manifest.ethogram) for behaviour in behaviours):
+            raise BundleError(
+                f"{self.path / GOLDEN}: a behaviour that the ethogram of {len(self.manifest.ethogram)} has not. Copy "
+                "the bundle again from where it was exported."
+            )
+        return behaviours
+
+    def _frames(self, arrays: NpzFile, index: int) -> NDArray[np.uint8]:
+        return arrays.read(f"frames_{index}", np.uint8, (self.manifest.clip.frames + 1, None, None, 3))
 
 
 def onnx_name(stream: Stream, precision: str) -> str:
@@ -204,20 +233,25 @@ def load_bundle(path: Path) -> Bundle:
     Raises
     ------
     BundleError
-        If the folder or a file is missing, a hash differs, or the manifest is not one of this schema.
+        If the folder or a file is missing, a link or too large, a hash differs, the manifest is not one of this schema,
+        or a graph keeps weights elsewhere.
     """
     manifest_path = path / MANIFEST
-    if not manifest_path.is_file():
+    if not _is_own_file(manifest_path):
         raise BundleError(f"{path}: not a bundle (no {MANIFEST}). Expected a folder written by: toolkit export")
     manifest = _read_manifest(manifest_path)
     faults = []
     for name, expected in manifest.files.items():
         if PurePosixPath(name).name != name:
             faults.append(f"{name}: the manifest names a file outside the bundle")
-        elif not (path / name).is_file():
-            faults.append(f"{name}: missing")
+        elif not _is_own_file(path / name):
+            faults.append(f"{name}: {'a link, not a file of the bundle' if (path / name).is_symlink() else 'missing'}")
+        elif (size := (path / name).stat().st_size) > (most := _most_bytes(name)):
+            faults.append(f"{name}: {size} bytes, at most {most} are read")
         elif (found := sha256_of_file(path / name)) != expected:
             faults.append(f"{name}: SHA-256 is {found[:12]}..., the manifest says {expected[:12]}...: it was changed")
+        elif name != GOLDEN and (fault := graph_fault(path / name)) is not None:
+            faults.append(f"{name}: {fault}")
     raise_faults(BundleError, f"{path} is damaged; copy it again from where it was exported", faults)
     return Bundle(path, manifest, sha256_of_file(manifest_path))
 
@@ -242,10 +276,23 @@ def write_manifest_and_golden(folder: Path, manifest: Mapping[str, Any], golden:
     (folder / MANIFEST).write_text(complete.model_dump_json(indent=2) + "\n")
 
 
+def _is_own_file(path: Path) -> bool:
+    """Return whether a bundle holds this itself: what a link leads to was not exported with it."""
+    return path.is_file() and not path.is_symlink()
+
+
+def _most_bytes(name: str) -> int:
+    return MOST_GOLDEN_BYTES if name == GOLDEN else MOST_GRAPH_BYTES
+
+
 def _read_manifest(path: Path) -> Manifest:
     try:
-        content = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        with path.open("rb") as file:
+            raw = file.read(MOST_MANIFEST_BYTES + 1)
+        if len(raw) > MOST_MANIFEST_BYTES:
+            raise BundleError(f"{path}: over {MOST_MANIFEST_BYTES >> 20} MiB. Copy the bundle again from its source.")
+        content = json.loads(raw)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not JSON ({error}). Copy the bundle again from where it was exported.") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version not in READ_VERSIONS:

@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from toolkit.errors import VideoError
 from toolkit.frames import LEAST_DECIMATION
@@ -113,9 +113,9 @@ class StreamInput(BaseModel):
     """Side that the working frame is resized to, px, whatever its shape (paper: 255 for I3D, 128 for R(2+1)D)."""
     crop: int = Field(ge=16, le=1024)
     """Side of the crop that the network sees, px (paper: 224 and 112)."""
-    scale: tuple[float, ...]
+    scale: tuple[FiniteFloat, ...]
     """Per channel: input = value * scale + offset. RGB values are 0..255, flow values px per frame."""
-    offset: tuple[float, ...]
+    offset: tuple[FiniteFloat, ...]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> StreamInput:

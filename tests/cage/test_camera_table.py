@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from toolkit.cage.camera_table import SOURCES, CameraTable
-from toolkit.cage.config import load_config, write_config
+from toolkit.cage.config_file import load_config
+from toolkit.cage.config_template import write_config
 from toolkit.errors import ConfigError
 
 EXAMPLES: dict[str, Any] = {

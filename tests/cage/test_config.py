@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from toolkit.cage.config import load_config, write_config
+from toolkit.cage.config_file import load_config
+from toolkit.cage.config_template import write_config
 from toolkit.errors import ConfigError
 
 GOOD = """

@@ -101,7 +101,7 @@ def test_the_template_is_the_same_for_every_cage(tmp_path: Path) -> None:
     template = configparser.RawConfigParser(strict=False)
     template.read_string(first.text)
     service = template["Service"]
-    assert service["ExecStart"] == "/opt/toolkit cage run ${TOOLKIT_CAGE_CONFIG}"
+    assert service["ExecStart"] == "/opt/toolkit cage run ${TOOLKIT_CAGE_CONFIG} --cage %i"
     expected = {"Type": "notify", "WatchdogSec": "60", "Restart": "on-failure", "User": "toolkit"}
     assert {key: service[key] for key in expected} == expected
     # Denied, these would break the reading of the clock, CUDA's compiler and CSI's argus socket.

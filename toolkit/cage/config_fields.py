@@ -11,7 +11,10 @@ from pydantic import AfterValidator, ConfigDict, ValidationInfo
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
     folder = (info.context or {}).get("folder")
-    path = path.expanduser()
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path}: no such user's home. Write the path in full") from None
     return path if folder is None else Path(os.path.normpath(folder / path))
 
 

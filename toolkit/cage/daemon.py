@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 
@@ -34,6 +34,7 @@ from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig
 from toolkit.cage.engines import BundleNetworks, Engines
 from toolkit.cage.health import Health
+from toolkit.cage.notify import Voice
 from toolkit.cage.outlets import Outlets
 from toolkit.cage.pace import Pace, demand_of
 from toolkit.cage.recovery import Recovery
@@ -48,6 +49,19 @@ from toolkit.terminal import print_warning
 
 if TYPE_CHECKING:
     from toolkit.engine.build import BuildProgress
+
+
+class Opening(Protocol):
+    """Finds a daemon's parts; see `open_parts`."""
+
+    def __call__(
+        self,
+        config: CageConfig,
+        *,
+        stop: threading.Event,
+        on_build: Callable[[BuildProgress], None] | None,
+        warn: Callable[[str], None],
+    ) -> Parts: ...
 
 
 def open_parts(
@@ -95,6 +109,8 @@ def run(
     on_progress: Callable[[Progress], None] | None = None,
     on_build: Callable[[BuildProgress], None] | None = None,
     parts: Parts | None = None,
+    opening: Opening | None = None,
+    voice: Voice | None = None,
 ) -> Summary:
     """Watch a cage until `stop` is set or its video ends.
 
@@ -107,7 +123,11 @@ def run(
     on_build
         Told how far a build of engines is, which comes first where they are stale.
     parts
-        Default: `open_parts`.
+        Default: what `opening` returns.
+    opening
+        Called as `open_parts` is, which is the default.
+    voice
+        See `Service`.
 
     Raises
     ------
@@ -125,8 +145,8 @@ def run(
 
     health = Health(config.cage.name)
     with ExitStack() as stack:
-        service = stack.enter_context(Service(config, health))
-        parts = parts or open_parts(config, stop=stop, on_build=building, warn=service.warn)
+        service = stack.enter_context(Service(config, health, voice))
+        parts = parts or (opening or open_parts)(config, stop=stop, on_build=building, warn=service.warn)
         manifest, info = parts.bundle.manifest, parts.camera.info
         service.opened(info)
         manifest.geometry.check_source(info.width, info.height, info.fps, info.name)

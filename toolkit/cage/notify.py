@@ -10,9 +10,26 @@ import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Protocol
 
 PING_SHARE = 4
 """Pings that fit into the watchdog's time, when each step of the daemon makes progress."""
+
+
+class Voice(Protocol):
+    """What a daemon speaks with to whoever started it: a `Notifier`, or its part of one that several cages share."""
+
+    def send(self, **variables: str | int) -> bool:
+        """See `Notifier.send`."""
+        ...
+
+    def ping(self) -> None:
+        """See `Notifier.ping`."""
+        ...
+
+    def close(self) -> None:
+        """Say no more."""
+        ...
 
 
 class Notifier:

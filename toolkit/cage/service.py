@@ -18,7 +18,7 @@ from toolkit.cage.cameras import CameraInfo
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import SILENT_S, Health
 from toolkit.cage.journal import EventLog
-from toolkit.cage.notify import Notifier
+from toolkit.cage.notify import Notifier, Voice
 from toolkit.cage.pace import Costs
 from toolkit.cage.page import open_page
 from toolkit.cage.recovery import SourceState
@@ -41,13 +41,19 @@ CLOCK_STEP_S = 1.0
 class Service:
     """A daemon's voice; a context manager around its whole run, so that the health page is up while engines are built.
 
+    Parameters
+    ----------
+    voice
+        To the service manager; closed with this object. Default: what the environment says.
+
     Raises
     ------
     ConfigError
         On entering: if the health page cannot be served, or its token's file cannot be used.
     """
 
-    def __init__(self, config: CageConfig, health: Health) -> None:
+    def __init__(self, config: CageConfig, health: Health, voice: Voice | None = None) -> None:
+        self._voice = voice
         self._config = config
         self._health = health
         self._folder = config.log.folder / config.cage.name
@@ -64,7 +70,7 @@ class Service:
         page = open_page(config.health, self._health, self._folder)
         if page is not None:
             self._stack.enter_context(page)
-        self._notifier = Notifier()
+        self._notifier: Voice = self._voice or Notifier()
         self._stack.callback(self._notifier.close)
         self._events.info("starting", bundle=config.cage.bundle, log=config.log.folder)
         return self

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from toolkit.cage.config import load_config
+from toolkit.cage.config_file import load_cages
 from toolkit.cage.health import STATUS, ailments, free_bytes
 from toolkit.errors import InputError
 
@@ -54,8 +54,7 @@ def cage_statuses(paths: Sequence[Path], now: datetime | None = None) -> list[Ca
 
 def _cages(path: Path) -> list[tuple[str, Path]]:
     if path.is_file():
-        config = load_config(path)
-        return [(config.cage.name, config.log.folder / config.cage.name)]
+        return [(name, config.log.folder / name) for name, config in load_cages(path).items()]
     if (path / STATUS).is_file():
         return [(path.resolve().name, path)]
     found = [(file.parent.name, file.parent) for file in sorted(path.glob(f"*/{STATUS}"))]

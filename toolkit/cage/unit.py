@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ StartLimitBurst=5
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={program} cage run ${{TOOLKIT_CAGE_CONFIG}}
+ExecStart={program} cage run ${{TOOLKIT_CAGE_CONFIG}} --cage %i
 # Until the first row is in the log; a build of engines asks for more time as it goes on.
 TimeoutStartSec=300
 # Pinged only by frames that were processed and by silence that was recorded.
@@ -188,20 +189,22 @@ def install_units(files: list[UnitFile], *, overwrite: bool) -> list[Path]:
     return [file.path for file in wanted]
 
 
-def commands_to_enable(config: CageConfig, *, user: str, folder: Path = UNIT_FOLDER) -> list[str]:
-    """Return the shell commands that remain to be typed."""
-    log_folder = shlex.quote(str(config.log.folder.resolve() / config.cage.name))
+def commands_to_enable(configs: Sequence[CageConfig], *, user: str, folder: Path = UNIT_FOLDER) -> list[str]:
+    """Return the shell commands that remain to be typed for these cages."""
+    places = [
+        place for config in configs for place in (config.log.folder.resolve() / config.cage.name, *_recordings(config))
+    ]
+    folders = [shlex.quote(str(place)) for place in places]
     groups = ",".join(_GROUPS.split())
-    service = TEMPLATE.removesuffix(".service") + config.cage.name
+    services = [TEMPLATE.removesuffix(".service") + config.cage.name for config in configs]
     copy = [] if folder == UNIT_FOLDER else [f"sudo cp -r {shlex.quote(str(folder))}/toolkit-cage@* {UNIT_FOLDER}/"]
     return [
         *copy,
         f"id {user} || sudo useradd --system --shell /usr/sbin/nologin --groups {groups} {user}",
-        f"sudo install -d -o {user} {log_folder}",
-        *(f"sudo install -d -o {user} {shlex.quote(str(place))}" for place in _recordings(config)),
+        f"sudo install -d -o {user} {' '.join(folders)}",
         "sudo systemctl daemon-reload",
-        f"sudo systemctl enable --now {service}",
-        f"journalctl -u {service} -f",
+        f"sudo systemctl enable --now {' '.join(services)}",
+        f"journalctl -f {' '.join(f'-u {service}' for service in services)}",
     ]
 
 

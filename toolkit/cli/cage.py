@@ -1,4 +1,4 @@
-"""`toolkit cage`: one headless daemon per cage."""
+"""`toolkit cage`: one headless daemon per cage, and many of them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from rich.table import Table
 from rich.text import Text
 
 from toolkit.cli.options import BundlePath, Overwrite, print_lines
-from toolkit.errors import InputError
+from toolkit.errors import ConfigError, InputError, ToolkitError, raise_faults
 from toolkit.terminal import out, progress_bars
 
 if TYPE_CHECKING:
+    from toolkit.cage.config import CageConfig as Config
+    from toolkit.cage.costs import Cost
     from toolkit.cage.status import CageStatus
 
-CageConfig = Annotated[Path, typer.Argument(help="The cage's TOML file; `toolkit cage init` writes one.")]
+CageConfig = Annotated[Path, typer.Argument(help="The cages' TOML file; `toolkit cage init` writes one.")]
+CageNames = Annotated[list[str] | None, typer.Option(help="A cage of the file; may be repeated. (default: all)")]
 
 
 def init(
     config: Annotated[Path, typer.Argument(help="TOML file to write; must not exist.")],
     bundle: BundlePath,
-    name: Annotated[str, typer.Option(help="The cage's name, as in its log's folder.")],
     log_dir: Annotated[Path, typer.Option(help="Folder of behaviour logs.")],
+    name: Annotated[str | None, typer.Option(help="The cage's name, as in its log's folder.")] = None,
+    cages: Annotated[str | None, typer.Option(help="Names of several cages, with commas between them.")] = None,
     video: Annotated[Path | None, typer.Option(help="Video file that stands in for a camera.")] = None,
     segments: Annotated[Path | None, typer.Option(help="Folder or pattern of recorded files, dated by name.")] = None,
     device: Annotated[str | None, typer.Option(help="V4L2 camera, e.g. /dev/v4l/by-id/...")] = None,
@@ -32,12 +36,16 @@ def init(
     rtsp: Annotated[str | None, typer.Option(help="Network camera, e.g. rtsp://10.0.0.5/stream1")] = None,
     pipeline: Annotated[str | None, typer.Option(help="GStreamer pipeline, e.g. 'v4l2src ! jpegdec'.")] = None,
 ) -> None:
-    """Write a commented configuration for one cage, with one source of frames.
+    """Write a commented configuration for one cage, or for several, with one source of frames.
+
+    In the camera of several, {cage} stands for the cage's name.
 
     Example: [bold]toolkit cage init cage3.toml --name cage3 --bundle bundle --log-dir logs --video cage3.mp4[/]
     """
-    from toolkit.cage.config import write_config
+    from toolkit.cage.config_template import write_cages, write_config
 
+    if (name is None) == (cages is None):
+        raise ConfigError("expected either --name for one cage or --cages a1,a2,... for several.")
     sources = {
         "video": video,
         "segments": segments,
@@ -46,44 +54,130 @@ def init(
         "rtsp": rtsp,
         "pipeline": pipeline,
     }
-    write_config(config, name=name, bundle=bundle, log_dir=log_dir, **sources)
+    if name is not None:
+        write_config(config, name=name, bundle=bundle, log_dir=log_dir, **sources)
+    else:
+        names = [word.strip() for word in str(cages).split(",")]
+        write_cages(config, names=names, bundle=bundle, log_dir=log_dir, **sources)
     out.print(f"{config} written. Next: toolkit cage check {config}")
 
 
-def check(config: CageConfig) -> None:
-    """Check configuration, bundle, engine, camera and disk, and say each fault.
+def check(config: CageConfig, cage: CageNames = None) -> None:
+    """Check configuration, bundle, engine, camera and disk of every cage, and say each fault.
 
     Example: [bold]toolkit cage check cage3.toml[/]
     """
     from toolkit.cage.check import check
-    from toolkit.cage.config import load_config
 
-    findings = check(load_config(config))
-    for finding in findings:
-        mark = "[green]ok[/]    " if finding.ok else "[bold red]fault[/] "
-        out.print(f"{mark} {finding.subject}: {escape(finding.text)}", soft_wrap=True)
-    if not all(finding.ok for finding in findings):
+    ok = True
+    chosen = _chosen(config, cage)
+    for name, settings in chosen.items():
+        for finding in check(settings):
+            ok &= finding.ok
+            mark = "[green]ok[/]    " if finding.ok else "[bold red]fault[/] "
+            whose = f"{escape(name)} " if len(chosen) > 1 else ""
+            out.print(f"{mark} {whose}{finding.subject}: {escape(finding.text)}", soft_wrap=True)
+    if not ok:
         raise typer.Exit(1)
 
 
-def run(config: CageConfig) -> None:
+def run(
+    config: CageConfig,
+    cage: CageNames = None,
+    all_: Annotated[bool, typer.Option("--all", help="Watch every cage of the file, by a process each.")] = False,
+) -> None:
     """Run the daemon until it is stopped (SIGTERM, SIGINT) or its video ends.
+
+    --all starts a process per cage, or one for those with batch_cages, restarts what fails, and says what each costs.
 
     Example: [bold]toolkit cage run cage3.toml[/]
     """
-    from toolkit.cage.config import load_config
-    from toolkit.cage.daemon import run, stop_on_signals
     from toolkit.cage.journal import events_to_stderr
 
-    settings = load_config(config)
-    with stop_on_signals() as stop, events_to_stderr(), progress_bars() as advance:
+    if all_ and cage:
+        raise ConfigError("expected --all or --cage, found both.")
+    if all_:
+        _run_all(config)
+        return
+    chosen = _chosen(config, cage)
+    if len(chosen) > 1 and not cage:
+        raise ConfigError(f"{config} holds {len(chosen)} cages: expected --all, or --cage {next(iter(chosen))}.")
+    with events_to_stderr():
+        if len(chosen) == 1:
+            _run_one(next(iter(chosen.values())))
+        else:
+            _run_together(chosen)
+
+
+def _run_one(settings: Config) -> None:
+    from toolkit.cage.daemon import run, stop_on_signals
+
+    with stop_on_signals() as stop, progress_bars() as advance:
         summary = run(
             settings,
             stop=stop,
-            on_progress=lambda p: advance("cage", p.frames, p.total_frames or 0, p.detail),
+            on_progress=lambda p: advance(settings.cage.name, p.frames, p.total_frames or 0, p.detail),
             on_build=lambda p: advance(p.stage, p.done, p.steps, ""),
         )
     print_lines(summary.lines())
+
+
+def _run_together(chosen: dict[str, Config]) -> None:
+    from toolkit.cage.batching import run_together
+    from toolkit.cage.daemon import stop_on_signals
+
+    with stop_on_signals() as stop, progress_bars() as advance:
+        outcome = run_together(
+            chosen,
+            stop=stop,
+            on_progress=lambda name, p: advance(name, p.frames, p.total_frames or 0, p.detail),
+            on_build=lambda p: advance(p.stage, p.done, p.steps, ""),
+        )
+    for summary in outcome.summaries.values():
+        print_lines(summary.lines())
+    print_lines(outcome.lines())
+    _raise_given_up({name: str(error) for name, error in outcome.faults.items()})
+
+
+def _run_all(config: Path) -> None:
+    from toolkit.cage.config_file import load_cages
+    from toolkit.cage.daemon import stop_on_signals
+    from toolkit.cage.journal import EventLog, events_to_stderr
+    from toolkit.cage.supervisor import supervise
+
+    def tell(costs: list[Cost], last: bool) -> None:
+        if last or out.is_terminal:
+            out.print(_cost_table(costs))
+            return
+        for cost in costs:
+            EventLog(cost.cage).info("costs", **cost.words())
+
+    with stop_on_signals() as stop, events_to_stderr():
+        _raise_given_up(supervise(config, load_cages(config), stop=stop, on_costs=tell))
+
+
+def _raise_given_up(faults: dict[str, str]) -> None:
+    raise_faults(ToolkitError, "cages were given up", [f"{name}: {fault}" for name, fault in faults.items()])
+
+
+def _chosen(config: Path, names: list[str] | None) -> dict[str, Config]:
+    from toolkit.cage.config_file import load_cages, load_config
+
+    cages = load_cages(config)
+    return {name: load_config(config, name) for name in names} if names else cages
+
+
+def _cost_table(costs: list[Cost]) -> Table:
+    table = Table(box=None, title="what each cage costs", title_justify="left")
+    columns = list(costs[0].words()) if costs else []
+    table.add_column("cage")
+    for column in columns:
+        table.add_column(
+            column.replace("_per_", "/").replace("_", " "), justify="left" if column == "state" else "right"
+        )
+    for cost in costs:
+        table.add_row(cost.cage, *(str(value) for value in cost.words().values()))
+    return table
 
 
 def status(
@@ -142,7 +236,7 @@ def picture(
 
     Example: [bold]toolkit cage picture cage3.toml --at 2026-11-26T08:00:00.5 --png seen.png[/]
     """
-    from toolkit.cage.config import load_config
+    from toolkit.cage.config_file import load_config
     from toolkit.cage.recording import picture_at, time_ns_of
 
     settings = load_config(config)
@@ -166,18 +260,23 @@ def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write systemd's units for one cage, and print the commands that start it.
+    """Write systemd's units for the file's cages, and print the commands that start them.
 
     Example: [bold]toolkit cage install cage3.toml[/]
     """
-    from toolkit.cage.config import load_config
     from toolkit.cage.unit import commands_to_enable, install_units, unit_files
 
-    settings = load_config(config)
-    files = unit_files(settings, config, user=user, folder=unit_dir)
+    cages = _chosen(config, None)
+    # The template is the same for all of them.
+    files = list(
+        dict.fromkeys(
+            file for settings in cages.values() for file in unit_files(settings, config, user=user, folder=unit_dir)
+        )
+    )
     if dry_run:
         print_lines([f"# {file.path}\n{file.text}" for file in files])
         return
     written = install_units(files, overwrite=overwrite)
     print_lines([f"{file.path} {'written' if file.path in written else 'is as it should be'}" for file in files])
-    print_lines(["Next:", *(f"  {line}" for line in commands_to_enable(settings, user=user, folder=unit_dir))])
+    commands = commands_to_enable(list(cages.values()), user=user, folder=unit_dir)
+    print_lines(["Next:", *(f"  {line}" for line in commands)])

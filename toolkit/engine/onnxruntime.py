@@ -28,12 +28,16 @@ class OnnxRuntimeBackend:
         CPU in FP32, so such a run says little about FP16 on a GPU.
     threads
         Threads of one inference; 0 takes one per physical core.
+    spin
+        Whether these threads wait for the next inference at full speed: the fastest for one network alone, and at the
+        cost of whatever else runs.
     """
 
-    def __init__(self, path: Path, *, precision: str = "fp32", threads: int = 0) -> None:
+    def __init__(self, path: Path, *, precision: str = "fp32", threads: int = 0, spin: bool = True) -> None:
         self._path = path
         self._precision = precision
         self._threads = threads
+        self._spin = spin
         self._session: Any = None
         self._shape: GraphShape | None = None
 
@@ -54,7 +58,7 @@ class OnnxRuntimeBackend:
         return logits
 
     def __enter__(self) -> Self:
-        session = session_of(str(self._path), str(self._path), threads=self._threads)
+        session = session_of(str(self._path), str(self._path), threads=self._threads, spin=self._spin)
         self._shape = _graph_shape(session, self._path)
         self._session = session
         return self
@@ -65,8 +69,10 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-def session_of(graph: str | bytes, name: str, *, threads: int = 0) -> Any:
+def session_of(graph: str | bytes, name: str, *, threads: int = 0, spin: bool = True) -> Any:
     """Open ONNX Runtime's session of a graph, a file's path or its content; `name` is for the message.
+
+    See `OnnxRuntimeBackend` for the rest.
 
     Raises
     ------
@@ -80,6 +86,7 @@ def session_of(graph: str | bytes, name: str, *, threads: int = 0) -> Any:
     # The errors come as exceptions; their copies on stderr would only garble a progress display.
     options.log_severity_level = _SILENT
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except _onnxruntime_errors() as error:

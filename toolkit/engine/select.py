@@ -67,11 +67,11 @@ def _fastest_on_cpu() -> tuple[CpuEngineName, str]:
     return "openvino", "OpenVINO, the fastest on this processor"
 
 
-def cpu_backend(engine: CpuEngineName, graph: Path, *, threads: int = 0) -> Backend:
-    """Return the backend, not entered yet, that runs a float32 graph on the CPU."""
+def cpu_backend(engine: CpuEngineName, graph: Path, *, threads: int = 0, spin: bool = True) -> Backend:
+    """Return the backend, not entered yet, that runs a float32 graph on the CPU; `spin` is ONNX Runtime's."""
     if engine == "openvino":
         return OpenVinoBackend(graph, threads=threads)
-    return OnnxRuntimeBackend(graph, threads=threads)
+    return OnnxRuntimeBackend(graph, threads=threads, spin=spin)
 
 
 def identity_here(bundle: Bundle, stream: Stream, engine: EngineName, precision: Precision) -> EngineIdentity:
@@ -102,7 +102,12 @@ def identity_here(bundle: Bundle, stream: Stream, engine: EngineName, precision:
 
 
 def open_backends(
-    bundle: Bundle, *, engine: EngineChoice = "auto", precision: Precision = "fp16", threads: int = 0
+    bundle: Bundle,
+    *,
+    engine: EngineChoice = "auto",
+    precision: Precision = "fp16",
+    threads: int = 0,
+    shared: bool = False,
 ) -> dict[Stream, Backend]:
     """Return a backend, not entered yet, for every stream of a bundle whose engines were built on this machine.
 
@@ -114,6 +119,8 @@ def open_backends(
         Of TensorRT engines.
     threads
         Of an inference on the CPU; 0 takes one per physical core.
+    shared
+        For several cages of one process, whose flow needs the cores between inferences: no thread spins there.
 
     Raises
     ------
@@ -133,7 +140,7 @@ def open_backends(
         if chosen == "tensorrt":
             backends[stream] = TensorRtBackend(path.with_suffix(".plan"), precision=precision)
         else:
-            backends[stream] = cpu_backend(chosen, bundle.onnx_path(stream, "fp32"), threads=threads)
+            backends[stream] = cpu_backend(chosen, bundle.onnx_path(stream, "fp32"), threads=threads, spin=not shared)
     return backends
 
 

@@ -35,13 +35,13 @@ class FlowParameters(BaseModel):
     """Levels of the image pyramid."""
     scale_step: float = Field(default=0.8, gt=0, lt=1)
     """Size of a pyramid level relative to the finer one."""
-    warps: int = Field(default=5, ge=1)
+    warps: int = Field(default=5, ge=1, le=100)
     """Warps of the second image per level."""
     epsilon: float = Field(default=0.01, gt=0)
     """Inner iterations stop when the squared update per pixel falls below epsilon squared."""
-    inner_iterations: int = Field(default=30, ge=1)
+    inner_iterations: int = Field(default=30, ge=1, le=10_000)
     """Most inner iterations between two median filters."""
-    outer_iterations: int = Field(default=10, ge=1)
+    outer_iterations: int = Field(default=10, ge=1, le=1000)
     """Most rounds of inner iterations per warp."""
     median: int = Field(default=5, ge=1)
     """Side of the median filter, px (1: none)."""
