@@ -29,7 +29,7 @@ _CENTRE, _PAPER, _INK = (255, 196, 0), (32, 32, 32), (255, 255, 255)
 def write_clip(path: Path, images: Iterator[Image] | list[Image], fps: Fraction) -> None:
     """Write pictures as H.264, 4:2:0, BT.601, that any player shows; an odd side is extended by its last pixels."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": _QUALITY, "bf": "0"})
+        stream = container.add_stream("libx264", rate=fps, options={"crf": _QUALITY, "bf": "0", "preset": "veryfast"})
         for number, image in enumerate(images):
             height, width = image.shape[:2]
             even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

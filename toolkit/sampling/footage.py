@@ -83,6 +83,9 @@ class VideoPictures:
         self.path = path
         self.frames = count_frames(path)
         self.fps = probe(path).fps
+        with av.open(str(path)) as container:
+            first = next(container.decode(container.streams.video[0]), None)
+        self._first_s = 0.0 if first is None or first.time is None else first.time
 
     def runs(self, frame: NDArray[np.int64], time_ns: NDArray[np.int64]) -> NDArray[np.int64]:  # noqa: ARG002
         """See `Pictures`; the rows' frame numbers were checked against the video."""
@@ -104,22 +107,22 @@ class VideoPictures:
 
     def _decoded(self, wanted: range, *, seek: bool) -> list[Image] | None:
         images: list[Image] = []
+        number = -1
         try:
             with av.open(str(self.path)) as container:
                 stream = container.streams.video[0]
                 stream.thread_type = "AUTO"
-                first = next(container.decode(stream), None)
-                if first is None or first.time is None or stream.time_base is None:
-                    return None
-                if seek:
-                    begin_s = first.time + float((wanted.start - 0.5) / self.fps)
-                    container.seek(max(0, int(begin_s / stream.time_base)), stream=stream)
-                else:
-                    container.seek(0, stream=stream)
+                if seek and wanted.start and stream.time_base:
+                    begin_s = self._first_s + float((wanted.start - 0.5) / self.fps)
+                    container.seek(int(begin_s / stream.time_base), stream=stream)
                 for picture in container.decode(stream):
-                    if picture.time is None:
+                    if picture.time is not None:
+                        number = round((picture.time - self._first_s) * float(self.fps))
+                    elif seek:
                         return None
-                    number = round((picture.time - first.time) * float(self.fps))
+                    else:
+                        # As for the reader: MPEG streams give some pictures no time.
+                        number += 1
                     if number < wanted.start:
                         continue
                     if number != wanted.start + len(images):
