@@ -96,7 +96,7 @@ class VideoPictures:
         wanted = range(span.start_frame, span.stop_frame)
         images = self._decoded(wanted, seek=True)
         if images is None:
-            # Containers without an index find no place, or the wrong one.
+            # Containers without an index find no place, or the wrong one: count from the first.
             images = self._decoded(wanted, seek=False)
         if images is None:
             raise VideoError(
@@ -107,7 +107,6 @@ class VideoPictures:
 
     def _decoded(self, wanted: range, *, seek: bool) -> list[Image] | None:
         images: list[Image] = []
-        number = -1
         try:
             with av.open(str(self.path)) as container:
                 stream = container.streams.video[0]
@@ -115,14 +114,12 @@ class VideoPictures:
                 if seek and wanted.start and stream.time_base:
                     begin_s = self._first_s + float((wanted.start - 0.5) / self.fps)
                     container.seek(int(begin_s / stream.time_base), stream=stream)
-                for picture in container.decode(stream):
-                    if picture.time is not None:
+                for place, picture in enumerate(container.decode(stream)):
+                    number = place
+                    if seek:
+                        if picture.time is None:
+                            return None
                         number = round((picture.time - self._first_s) * float(self.fps))
-                    elif seek:
-                        return None
-                    else:
-                        # As for the reader: MPEG streams give some pictures no time.
-                        number += 1
                     if number < wanted.start:
                         continue
                     if number != wanted.start + len(images):

@@ -13,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.behaviour_log import BehaviourLog, log_files, read_log
+from toolkit.behaviour_log import BehaviourLog, Quality, log_files, read_log
 from toolkit.bouts import NO_LABEL
+from toolkit.cage.recording import segments
 from toolkit.errors import AnnotationError, InputError, MissingDependency
 from toolkit.ethogram import Ethogram, ethogram_from_names
 from toolkit.files import sha256_of_file
 from toolkit.frames import NS_PER_S
 from toolkit.labelling.provenance import LabelProvenance, read_provenance
 from toolkit.sampling.footage import Pictures, VideoPictures
+from toolkit.sampling.recorded import RecordedPictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,8 @@ def _logged(path: Path, footage: Path | None) -> Source:
 def _logged_pictures(log: BehaviourLog, footage: Path | None) -> tuple[Path, Pictures]:
     config = log.provenance[-1].config
     camera = config.get("camera", {})
+    if (folder := _recordings(log, footage)) is not None:
+        return folder, RecordedPictures(folder)
     video = footage if footage is not None else Path(camera.get("video") or "")
     if not video.is_file():
         raise InputError(
@@ -131,6 +135,16 @@ def _logged_pictures(log: BehaviourLog, footage: Path | None) -> tuple[Path, Pic
     return video, VideoPictures(video)
 
 
+def _recordings(log: BehaviourLog, footage: Path | None) -> Path | None:
+    """Return the cage's folder of recordings, the first that holds any."""
+    if footage is None:
+        folder = log.provenance[-1].config.get("recording", {}).get("folder")
+        places = [Path(folder) / log.cage] if folder else []
+    else:
+        places = [footage / log.cage, footage]
+    return next((place for place in places if segments(place)), None)
+
+
 def _logged_rows(file: Path, cage: str, ethogram: Ethogram, pictures: Pictures) -> Rows:
     log = read_log(file)
     if (log.cage, log.ethogram.names) != (cage, ethogram.names):
@@ -143,7 +157,10 @@ def _logged_rows(file: Path, cage: str, ethogram: Ethogram, pictures: Pictures) 
     confidence = np.take_along_axis(log.probabilities, probable[:, None].astype(np.int64), axis=1)[:, 0]
     if isinstance(pictures, VideoPictures):
         _check_frames(log.source_index, pictures, str(file))
-    return Rows(log.source_index, log.time_ns, label, (confidence / np.float32(255)).astype(np.float32))
+    # A summary has the label of most of its second, which need not be that of any one picture.
+    kept = (log.quality & Quality.SUMMARY) == 0
+    sure = (confidence / np.float32(255)).astype(np.float32)
+    return Rows(log.source_index[kept], log.time_ns[kept], label[kept], sure[kept])
 
 
 def _check_frames(frame: NDArray[np.int64], video: VideoPictures, source: str) -> None:

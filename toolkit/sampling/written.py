@@ -161,8 +161,9 @@ def _instructions(ethogram: Ethogram, *, counter: bool) -> str:
     where = f"{NUMBERED}/ (the numbers are below the picture)" if counter else f"{CLIPS}/"
     return f"""How to score these clips
 
-1. Play each clip of {where} as often as you need, in the order of their numbers. If you have to stop early, stop: the
-   order is random, so that the first clips are a fair sample too.
+1. Play each clip of {where}
+   as often as you need, in the order of their numbers. If you have to stop early, stop: the order is random, so that
+   the first clips are a fair sample too.
 2. In {SCORING}, write into the column "behaviour" what the animal does at the clip's middle, in the frame that the
    column "centre_frame" names (frames count from 0). Use one of:
 
