@@ -141,6 +141,8 @@ def test_mistakes_are_said(truth: dict[str, np.ndarray], tmp_path: Path, write_v
         called("sample", str(table), *out, "--by", "day")
     with pytest.raises(InputError, match="not a folder of `toolkit sample`"):
         called("agreement", str(table))
+    with pytest.raises(InputError, match="--write-dataset: expected with a scored sample alone"):
+        called("agreement", str(table), str(table), "--write-dataset", str(tmp_path / "data"))
     with pytest.raises(InputError, match="no such file"):
         called("sample", str(tmp_path / "absent"), *out)
     with pytest.raises(InputError, match="is not the video that was labelled"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.report.logs import START_NS, write_log
 from toolkit.behaviour_log import read_log
 from toolkit.cage.daemon import run
 from toolkit.cage.recording import segments
-from toolkit.errors import InputError
+from toolkit.errors import InputError, VideoError
 from toolkit.frames import read_frames
 from toolkit.sampling import DrawOptions, draw, open_source, read_scored, write_sample
 
@@ -55,6 +56,17 @@ def test_a_clip_is_the_pictures_of_its_rows(cage: Path, tmp_path: Path) -> None:
         assert drawn.confidence == pytest.approx(log.probabilities[at, REST] / 255)
         assert clip.at is not None
         assert int(clip.at.timestamp() * 1e6) == pytest.approx(log.time_ns[at] // 1000, abs=1)
+
+
+def test_a_recording_that_is_removed_meanwhile(cage: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "video"
+    shutil.copytree(cage / "video", copy)
+    sample = draw([open_source(cage / "log", copy)], DrawOptions(99, seconds=0.4))
+    for _, path in segments(copy / "a1")[1:]:
+        path.unlink()
+    with pytest.raises(VideoError, match="are not there any more"):
+        write_sample(tmp_path / "sample", sample)
+    assert not (tmp_path / "sample").exists()
 
 
 def test_the_recordings_can_lie_elsewhere(cage: Path, tmp_path: Path) -> None:

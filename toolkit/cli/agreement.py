@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from toolkit.cli.options import one_of, print_lines
+from toolkit.errors import InputError
 
 GROUP = "[0-9]+_(.+)_"
 """Finds the cage in the name of a sample's clip: its clips are held out together."""
@@ -49,6 +50,8 @@ def agreement(
     if b is None:
         _scored_sample(a, out, one_of("--per", per, ("day", "week")), write_dataset)
         return
+    if write_dataset is not None:
+        raise InputError("--write-dataset: expected with a scored sample alone, found two labellings of a video.")
     from toolkit.agreement import Names, compare, read_pair, read_renames, summary_lines, write_agreement
 
     said = Names(
@@ -70,7 +73,6 @@ def agreement(
 
 
 def _scored_sample(folder: Path, out: Path | None, per: Literal["day", "week"], dataset: Path | None) -> None:
-    from toolkit.errors import InputError
     from toolkit.ethogram import MOUSE_HOME_CAGE
     from toolkit.sampling import (
         is_sample,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,13 +63,17 @@ class RecordedPictures:
         before = [path for begin_ns, path in self._segments if begin_ns <= span.start_ns][-2:]
         later = [path for begin_ns, path in self._segments if span.start_ns < begin_ns < span.stop_ns]
         for path in (*before, *later):
-            for time_ns, image in read_segment(path, span.start_ns):
-                if time_ns // 1000 >= span.stop_ns // 1000:
-                    break
-                times_us.append(time_ns // 1000)
-                images.append(image)
+            # A daemon that runs removes its old files; what is then missing is said below.
+            with suppress(FileNotFoundError):
+                for time_ns, image in read_segment(path, span.start_ns):
+                    if time_ns // 1000 >= span.stop_ns // 1000:
+                        break
+                    times_us.append(time_ns // 1000)
+                    images.append(image)
         centre_us = span.centre_ns // 1000
-        if centre_us not in times_us or np.any(np.diff(times_us) <= 0):
+        whole = times_us[:1] == [span.start_ns // 1000] and centre_us in times_us
+        steps_us = np.diff([*times_us, span.stop_ns // 1000])
+        if not whole or np.any(steps_us <= 0) or np.any(steps_us > MAX_STEP * self._step_us):
             raise VideoError(
                 f"{self.folder}: the pictures from UTC {span.start_ns} to {span.stop_ns} ns are not there any more. "
                 "Recordings are removed when they are old; draw the sample again."
@@ -92,14 +97,14 @@ def nominal_rate(measured: float) -> Fraction:
 
 
 def picture_times_us(path: Path) -> NDArray[np.int64]:
-    """Return the (N,) UTC times of a file's pictures, microseconds, without decoding them.
+    """Return the (N,) UTC times of a file's pictures, microseconds, without decoding them; none of a file that is gone.
 
     Raises
     ------
     VideoError
         If it is no segment.
     """
-    if path.stat().st_size == 0:
+    if not path.is_file() or path.stat().st_size == 0:
         return np.empty(0, dtype=np.int64)
     try:
         start_us = origin_of(path).start_us
