@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pytest
 from tests.cage.parts import config, parts
 from tests.cage.recording.coded import CodedCamera, number_of
 from tests.conftest import WriteVideo
-from tests.report.logs import START_NS, write_log
-from toolkit.behaviour_log import read_log
+from tests.report.logs import INTERVAL_NS, START_NS, session_of, write_log
+from toolkit.behaviour_log import LogWriter, Quality, read_log
+from toolkit.behaviour_log.schema import Level
 from toolkit.cage.daemon import run
 from toolkit.cage.recording import segments
 from toolkit.errors import InputError, VideoError
@@ -77,7 +79,7 @@ def test_the_recordings_can_lie_elsewhere(cage: Path, tmp_path: Path) -> None:
 
 
 def test_a_log_of_a_video(tmp_path: Path, write_video: WriteVideo) -> None:
-    """Without recordings the video itself shows what was logged; summaries of seconds are of no one picture."""
+    """Without recordings the video itself shows what was logged."""
     video = write_video("cage.mp4", 300)
     said = f'{{"camera": {{"video": "{video}"}}}}'
     log = write_log(tmp_path / "log", [6] * 100 + [-1] * 100 + [7] * 100, config=said)
@@ -90,6 +92,18 @@ def test_a_log_of_a_video(tmp_path: Path, write_video: WriteVideo) -> None:
     for drawn, clip in zip(sample.clips, read_scored(folder).clips, strict=True):
         greys = [float(frame.image.mean()) for frame in read_frames(clip.path)]
         assert round((greys[clip.centre] - 10) / 3) == drawn.span.centre_frame % 80
+
+
+def test_summaries_of_seconds_are_of_no_one_picture(tmp_path: Path, write_video: WriteVideo) -> None:
+    video = write_video("cage.mp4", 300)
+    session = replace(session_of(START_NS, config=f'{{"camera": {{"video": "{video}"}}}}'), level=Level.BOUTS)
+    with LogWriter(tmp_path, "a1", session) as writer:
+        for frame in range(300):
+            writer.row(frame, frame * INTERVAL_NS, np.eye(8, dtype=np.float32)[REST], REST, Quality(0))
+        writer.close("stopped")
+    assert len(read_log(tmp_path / "a1").time_ns) >= 10
+    with pytest.raises(InputError, match="no clip of 1 s can be drawn"):
+        draw([open_source(tmp_path / "a1")], DrawOptions(5, seconds=1.0))
 
 
 def test_a_log_whose_video_shows_something_else(tmp_path: Path, write_video: WriteVideo) -> None:
