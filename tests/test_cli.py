@@ -52,6 +52,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "export",
             "build-engine",
             "label",
+            "sample",
             "agreement",
             "report",
             "doctor",

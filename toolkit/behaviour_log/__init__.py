@@ -2,7 +2,7 @@
 
 from toolkit.behaviour_log.coverage import Interval
 from toolkit.behaviour_log.log_writer import LogWriter
-from toolkit.behaviour_log.reader import BehaviourLog, LoggedSession, read_log
+from toolkit.behaviour_log.reader import BehaviourLog, LoggedSession, log_files, read_log
 from toolkit.behaviour_log.retention import Retention, mark_exported
 from toolkit.behaviour_log.schema import Level, Quality, Reason
 from toolkit.behaviour_log.session import ClockReading, Session
@@ -18,6 +18,7 @@ __all__ = [
     "Reason",
     "Retention",
     "Session",
+    "log_files",
     "mark_exported",
     "read_log",
 ]

@@ -122,7 +122,7 @@ def read_log(path: Path) -> BehaviourLog:
         If there is no log, a file is empty, foreign or newer than this toolkit, or the files are not of one cage and
         one ethogram.
     """
-    files = _log_files(path)
+    files = log_files(path)
     days = [day for file in files if (day := _read_day(file)) is not None]
     if not days:
         raise LogError(f"{path}: the log is empty: nothing was committed to it. Let the daemon run a little longer.")
@@ -164,7 +164,8 @@ class _Day:
     sessions: list[LoggedSession]
 
 
-def _log_files(path: Path) -> list[Path]:
+def log_files(path: Path) -> list[Path]:
+    """Return the files of a cage's log, a day each, oldest first; `path` and errors as for `read_log`."""
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -19,6 +19,7 @@ from toolkit.cli import (
     label,
     machine,
     report,
+    sample,
     training,
     weights,
 )
@@ -43,6 +44,7 @@ app.command("crossval-report")(crossval_report.crossval_report)
 app.command()(training.export)
 app.command("build-engine")(engines.build_engine)
 app.command()(label.label)
+app.command()(sample.sample)
 app.command()(agreement.agreement)
 app.command()(report.report)
 app.command()(machine.doctor)

@@ -116,8 +116,8 @@ def mean_accuracy(confusions: Sequence[NDArray[np.integer]]) -> float:
     return float(np.mean(each)) if each else float("nan")
 
 
-def cohen_kappa(confusion: NDArray[np.integer]) -> float:
-    """Return Cohen's kappa (Cohen 1960): (observed - expected) / (1 - expected agreement).
+def cohen_kappa(confusion: NDArray[np.integer] | NDArray[np.floating]) -> float:
+    """Return Cohen's kappa (Cohen 1960): (observed - expected) / (1 - expected agreement), of counts or of weights.
 
     NaN for an empty matrix, and where both sides name one same behaviour throughout (0 / 0).
     """
