@@ -57,6 +57,7 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "doctor",
             "bench",
             "verify-device",
+            "logs export",
         ),
         *("cage init", "cage check", "cage run", "cage status", "cage picture", "cage install"),
         "engine diagnose",

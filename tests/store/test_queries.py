@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_transitions_are_the_pairs_that_touch(store: Path) -> None:
     found = {row[1:3]: row[3] for row in transitions(open_store(store, cage="cage-003")).fetchall()}
     expected: Counter[tuple[str, str]] = Counter()
     bouts = rows_of(store, "bouts", 3)
-    for before, after in zip(bouts, bouts[1:], strict=False):
+    for before, after in pairwise(bouts):
         midnight = after["start_ns"] % (DAY_S * NS) == 0
         if before["stop_ns"] == after["start_ns"] and not midnight:
             expected[before["behaviour"], after["behaviour"]] += 1

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.behaviour_log import BehaviourLog
+from toolkit.behaviour_log.pending import is_pending
 from toolkit.bouts import NO_LABEL
 from toolkit.errors import LogError
 from toolkit.export.piece import Gap, Piece
@@ -28,7 +29,8 @@ def day_files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         raise LogError(f"{path}: no such log or label file. Expected a .sqlite file, a folder of logs, or labels.")
     files = sorted(path.glob("*.sqlite")) or sorted(path.glob("*/*.sqlite"))
-    files = [file for file in files if not file.stem.endswith("_pending")]
+    # Rows that wait for their date are nobody's day yet.
+    files = [file for file in files if not is_pending(file)]
     if not files:
         raise LogError(
             f"{path}: holds no .sqlite file and no labels. Expected a folder that `toolkit cage run` or `toolkit "

@@ -116,7 +116,7 @@ class _Job:
                 self._store(log)
                 return
             self._write(piece_of_labels(file) if log is None else piece_of_log(log))
-        except (InputError, ToolkitError) as error:
+        except ToolkitError as error:
             self.fail(error)
 
     def fail(self, error: ToolkitError) -> None:

@@ -123,7 +123,7 @@ def _sessions(log: BehaviourLog) -> Any:
             "config_sha256": session.config_sha256,
             "config": json.dumps(dict(session.config)),
             "ethogram": log.ethogram.model_dump_json(),
-            "level": getattr(session, "level", "frames"),
+            "level": session.level.value,
             "row_interval_ns": session.row_interval_ns,
             "start": session.start_ns // 1000,
             "stop": None if end is None else end // 1000,
