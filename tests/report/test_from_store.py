@@ -84,5 +84,5 @@ def test_the_numbers_are_those_of_the_logs(logs: Path, store: Path) -> None:
 
 def test_a_report_names_a_cage_that_the_store_lacks_the_days_of(store: Path) -> None:
     shutil.rmtree(store / "sessions" / "cage=a2")
-    with pytest.raises(InputError, match="a2, .*: its export was cut off; export that day again"):
+    with pytest.raises(InputError, match=r"a2, .*: its export was cut off; export that day again"):
         record_from_store(store, "a2")

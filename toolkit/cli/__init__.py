@@ -70,6 +70,7 @@ app.add_typer(labels, name="annotations")
 
 logs = typer.Typer(help="Behaviour logs for other programs.", no_args_is_help=True)
 logs.command("export")(export_log.export_log)
+logs.command("tables")(export_log.store_tables)
 app.add_typer(logs, name="logs")
 
 published = typer.Typer(help="Published weights to start a training from.", no_args_is_help=True)

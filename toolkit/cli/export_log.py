@@ -49,3 +49,28 @@ def export_log(
         print_warning("nothing was exported.")
     if done.missing:
         print_warning(f"this export is partial: {out / PARTIAL}")
+
+
+def store_tables(
+    store: Annotated[Path, typer.Argument(help="A store that `toolkit logs export --format parquet` wrote.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the CSV files.")],
+    timezone: Annotated[str | None, typer.Option(help="Zone of clock times: Europe/Berlin, UTC, +01:00.")] = None,
+    lights_on: Annotated[str | None, typer.Option(help="Clock time, e.g. 07:00: Zeitgeber time 0.")] = None,
+    lights_off: Annotated[str | None, typer.Option(help="Clock time, e.g. 19:00.")] = None,
+    bin_: Annotated[str, typer.Option("--bin", help="Length of the time bins: 10min, 1h.")] = "1h",
+    animals: Annotated[Path | None, typer.Option(help="CSV with the columns cage and animal, and groups.")] = None,
+    memory_mb: Annotated[int, typer.Option(min=128, help="What DuckDB may hold, MB; the rest spills to disk.")] = 1024,
+) -> None:
+    """Write the time budgets, mean days, transitions and confidence of all cages of a store as CSV.
+
+    Example: [bold]toolkit logs tables store --out tables --timezone +01:00 --lights-on 07:00 --lights-off 19:00[/]
+    """
+    from toolkit.cli.report import bin_s
+    from toolkit.report.animals import load_animals
+    from toolkit.report.clock import lab_clock
+    from toolkit.report.store_tables import write_store_tables
+
+    clock = lab_clock(timezone, lights_on, lights_off)
+    known = load_animals(animals, clock, zoned=timezone is not None) if animals else []
+    written = write_store_tables(store, folder, clock, bin_s(bin_) * 10**9, known, memory_mb=memory_mb)
+    print_lines([f"written: {path}" for path in written])

@@ -53,7 +53,7 @@ def record_from_store(store: Path, cage: str) -> CageRecord:
             "confidence": _columns(database, _CONFIDENCE.format(names=_listed(ethogram))),
             "rows": _columns(
                 database,
-                "SELECT date, sum(padded_rows) AS padded, sum(unlabelled_rows) AS unlabelled FROM seconds GROUP BY date",
+                "SELECT date, sum(padded_rows) AS padded, sum(unlabelled_rows) AS unlabelled FROM seconds GROUP BY 1",
             ),
         }
     pieces = [_day(store, cage, day, ethogram, sessions, tables) for day in days]

@@ -84,6 +84,7 @@ def open_store(
     if spill is not None:
         settings["temp_directory"] = str(spill)
     database = duckdb.connect(config=settings)
+    database.execute("SET enable_progress_bar = false")
     for table in TABLES:
         place = str(store / table / f"cage={'*' if cage is None else cage}" / "date=*" / PART).replace("'", "''")
         database.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{place}', {_HIVE})")
