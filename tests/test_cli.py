@@ -58,6 +58,8 @@ def test_the_commands_are_those_that_users_were_promised() -> None:
             "doctor",
             "bench",
             "verify-device",
+            "logs export",
+            "logs tables",
         ),
         *("cage init", "cage check", "cage run", "cage status", "cage picture", "cage install"),
         "engine diagnose",

@@ -8,7 +8,20 @@ import textwrap
 
 import pytest
 
-BLOCKED = ("torch", "pyarrow", "tensorrt", "tensorrt_rtx", "pycuda", "matplotlib", "jinja2", "sklearn", "onnx")
+BLOCKED = (
+    "torch",
+    "pyarrow",
+    "duckdb",
+    "pynwb",
+    "ndx_ethogram",
+    "tensorrt",
+    "tensorrt_rtx",
+    "pycuda",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "onnx",
+)
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -52,6 +65,8 @@ def test_blocking_works() -> None:
         "toolkit.scoring",
         "toolkit.doctor",
         "toolkit.report",
+        "toolkit.export",
+        "toolkit.store",
         "toolkit.synth",
         "toolkit.train.crossval_report",
     ],

@@ -139,6 +139,19 @@ def _table(path: Path, video: _Video | None) -> Labelled:
     return Labelled(str(path), kept, names, fps, complete=True, notes=tuple(notes))
 
 
+def read_table(path: Path) -> Labelled:
+    """Read a table of `toolkit label` that lies beside its provenance.
+
+    Raises
+    ------
+    AnnotationError, InputError
+        If it cannot be read, or does not fit what its provenance says.
+    MissingDependency
+        If it is Parquet and pyarrow is not installed.
+    """
+    return _table(path, None)
+
+
 def same_rate(a: float, b: float) -> bool:
     """Say whether two frame rates are the same but for rounding."""
     return abs(a - b) <= _MAX_RATE_DIFFERENCE * max(a, b)

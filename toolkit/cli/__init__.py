@@ -15,6 +15,7 @@ from toolkit.cli import (
     crossval_report,
     data,
     engines,
+    export_log,
     flow,
     label,
     machine,
@@ -68,6 +69,11 @@ labels = typer.Typer(help="Annotations of a data set: check them, convert them."
 labels.command()(check)
 labels.command()(convert)
 app.add_typer(labels, name="annotations")
+
+logs = typer.Typer(help="Behaviour logs for other programs.", no_args_is_help=True)
+logs.command("export")(export_log.export_log)
+logs.command("tables")(export_log.store_tables)
+app.add_typer(logs, name="logs")
 
 published = typer.Typer(help="Published weights to start a training from.", no_args_is_help=True)
 published.command("list")(weights.list_weights)

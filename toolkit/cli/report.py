@@ -82,7 +82,7 @@ def report(
     options = ReportOptions(
         clock=clock,
         zoned=zoned,
-        bin_ns=_bin_s(bin_) * 10**9,
+        bin_ns=bin_s(bin_) * 10**9,
         rules=_rules(min_bout or [], stitch),
         period=period,
         animals=animals,
@@ -105,7 +105,7 @@ def report(
     out.print(f"report: {written.page}", soft_wrap=True, markup=False)
 
 
-def _bin_s(text: str) -> int:
+def bin_s(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d)\s*", text)
     length_s = round(float(found[1]) * _UNITS_S[found[2]]) if found else 0
     if not _SHORTEST_BIN_S <= length_s <= 86_400:

@@ -82,7 +82,7 @@ def record_from_log(log: BehaviourLog) -> CageRecord:
         bouts=bouts,
         row_interval_ns=max(session.row_interval_ns for session in log.provenance),
         confidence=_confidence(log),
-        provenance=tuple(_session_lines(session) for session in log.provenance),
+        provenance=tuple(session_lines(session) for session in log.provenance),
         files=tuple(str(path) for path in log.files),
     )
 
@@ -125,7 +125,7 @@ def _confidence(log: BehaviourLog) -> tuple[DayConfidence, ...]:
     return tuple(days)
 
 
-def _session_lines(session: LoggedSession) -> tuple[tuple[str, str], ...]:
+def session_lines(session: LoggedSession) -> tuple[tuple[str, str], ...]:
     """Return what made the rows of one start of the daemon, as (name, value)."""
     decision = session.config.get("decision", {}).get("filter", "off")
     return (

@@ -12,7 +12,9 @@ from toolkit.errors import InputError, ToolkitError, raise_faults
 from toolkit.report.animals import Animal
 from toolkit.report.from_labels import record_from_labels
 from toolkit.report.from_logs import log_files, record_from_day, why_unobserved
+from toolkit.report.from_store import record_from_store
 from toolkit.report.record import CageRecord, bouts_under, join_records
+from toolkit.store import is_store, stored_days
 
 Piece = Callable[[], CageRecord]
 """Reads a piece of a cage's record when it is called."""
@@ -147,6 +149,10 @@ def _pieces(path: Path, pattern: re.Pattern[str] | None) -> Iterator[tuple[str, 
             return
     if path.suffix in (".csv", ".parquet"):
         yield _label_piece(path, pattern)
+        return
+    if is_store(path):
+        for cage in dict.fromkeys(day.cage for day in stored_days(path)):
+            yield cage, path, lambda cage=cage: record_from_store(path, cage)  # type: ignore[misc]
         return
     for cage, file in log_files(path):
         yield cage, file, lambda file=file, cage=cage: record_from_day(file, cage)  # type: ignore[misc]
