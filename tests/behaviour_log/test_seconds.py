@@ -12,6 +12,7 @@ import pytest
 from tests.behaviour_log.sessions import DAY_NS, INTERVAL_NS, NOON_NS, NS, SESSION, add_rows, session, steps
 from toolkit.behaviour_log import BehaviourLog, Level, LogWriter, Quality, Reason, read_log
 from toolkit.bouts import BoutRules
+from toolkit.report.from_logs import record_from_log
 from toolkit.report.logged_bouts import logged_bouts
 from toolkit.report.time_budget import time_budget
 
@@ -38,8 +39,9 @@ def write(folder: Path, level: Level, *, flush_every: int = 17) -> BehaviourLog:
 def test_time_budgets_are_those_of_the_frames(tmp_path: Path) -> None:
     frames = write(tmp_path / "frames", Level.FRAMES)
     seconds = write(tmp_path / "seconds", Level.BOUTS)
-    assert time_budget(seconds).behaviours == time_budget(frames).behaviours
-    assert time_budget(seconds).unobserved_s == time_budget(frames).unobserved_s
+    budgets = [time_budget(record_from_log(log)) for log in (seconds, frames)]
+    assert budgets[0].behaviours == budgets[1].behaviours
+    assert budgets[0].unobserved_s == budgets[1].unobserved_s
     assert seconds.observed_s == frames.observed_s
     assert seconds.bouts == frames.bouts
     assert seconds.unobserved == frames.unobserved

@@ -140,7 +140,8 @@ def _bound(path: Path, content: dict[str, Any]) -> None:
         elif isinstance(value, str) and _PASSWORD.search(value):
             raise ConfigError(
                 f"{path}: {_short('.'.join(keys))}: an address with a password in it, which every log would keep. Put "
-                "the password into a file of its own, or give the camera an address without one."
+                "the password into a file of its own (for a network camera: rtsp_secret_file), or give an address "
+                "without one."
             )
 
 

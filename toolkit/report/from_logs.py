@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.behaviour_log import BehaviourLog, LoggedSession, Quality, read_log
+from toolkit.behaviour_log.pending import is_pending
 from toolkit.errors import LogError
 from toolkit.report.record import BEGUN, DECIDED_BY, Bouts, CageRecord, DayConfidence, Gap, merged_spans
 from toolkit.report.wording import duration, utc
@@ -29,7 +30,7 @@ def log_files(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = sorted(path.glob("*.sqlite")) or sorted(path.glob("*/*.sqlite"))
+        files = _dated(path.glob("*.sqlite")) or _dated(path.glob("*/*.sqlite"))
     else:
         raise LogError(f"{path}: no such behaviour log. Expected a .sqlite file or a cage's log folder.")
     if not files:
@@ -40,6 +41,11 @@ def log_files(path: Path) -> Iterator[tuple[str, Path]]:
         name = _DAY_FILE.fullmatch(file.stem)
         # A file that was renamed says within whose it is.
         yield name["cage"] if name else read_log(file).cage, file
+
+
+def _dated(files: Iterable[Path]) -> list[Path]:
+    """Leave out what waits for its date: rows of a boot whose clock was not set."""
+    return sorted(file for file in files if not is_pending(file))
 
 
 def record_from_day(path: Path, cage: str) -> CageRecord:

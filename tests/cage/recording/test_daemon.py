@@ -129,6 +129,7 @@ def test_a_full_disk_pauses_the_recording_and_not_the_log(tmp_path: Path) -> Non
     assert "less than min_free_gb" in state["fault"]
     assert (state["frames"], state["paused_frames"]) == (0, 40)
     running = {"state": "running", "source_given_up": False, "silent_s": 0.0, "recording": state}
+    running |= {"engine_fallen_back": False, "overload_share": 0.0, "min_coverage": 0.9}
     assert ailments(running, 0.0) == [f"recording paused: {state['fault']}"]
 
 
