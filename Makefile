@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  lint, types and import contracts
 # make bench  the benchmarks, as a table and benches/results/latest.json
+# make faults kill, cut off and fail the log's writer, and open every state that it leaves: minutes
 # make soak   two million frames over thirty days of log: memory, files, threads stay flat (SOAK_FRAMES=200000: minutes)
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))
@@ -12,7 +13,7 @@ DEMO ?= demo
 SOAK_FRAMES ?= 2000000
 TOOLKIT = $(BIN)/toolkit
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench faults soak clean
 
 $(VENV)/created:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.10 to 3.13 is needed: apt-get install python3 python3-venv"; exit 1; }
@@ -53,6 +54,9 @@ check: $(VENV)/installed-dev .stubs/fetched
 bench: $(VENV)/installed-dev
 	@mkdir -p benches/results
 	$(BIN)/pytest benches --benchmark-columns=median,min,iqr,ops,rounds --benchmark-sort=fullname --benchmark-group-by=group --benchmark-json benches/results/latest.json
+
+faults: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m benches.faults all
 
 soak: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m benches.soak --frames $(SOAK_FRAMES)
