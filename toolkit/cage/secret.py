@@ -7,7 +7,7 @@ from pathlib import Path
 from toolkit.errors import ConfigError
 
 
-def read_secret(key: str, path: Path, expected: str) -> str:
+def read_secret(key: str, path: Path, expected: str, encoding: str = "ascii") -> str:
     """Return the only line of a file that not everybody can read.
 
     Parameters
@@ -16,18 +16,20 @@ def read_secret(key: str, path: Path, expected: str) -> str:
         Of the configuration, e.g. ``mqtt.password_file``.
     expected
         What the file should hold, for messages.
+    encoding
+        ASCII where the secret goes into a header.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, every user can read it, or it is not one line of printable ASCII. No message shows it.
+        If it cannot be read, every user can read it, or it is not one line of printable text. No message shows it.
     """
     try:
         open_to_all = path.stat().st_mode & 0o007
-        secret = path.read_text(encoding="ascii").strip()
+        secret = path.read_text(encoding=encoding).strip()
     except (OSError, UnicodeDecodeError) as error:
         # The decoder's message would show what it could not decode.
-        found = error.strerror if isinstance(error, OSError) else "not ASCII"
+        found = error.strerror if isinstance(error, OSError) else f"not {encoding.upper()}"
         raise ConfigError(
             f"{key}: {path} cannot be read ({found}). Expected {expected}, readable by the daemon's user."
         ) from None

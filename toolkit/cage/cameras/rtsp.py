@@ -21,6 +21,7 @@ from toolkit.behaviour_log import Reason
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.cameras.contract import CameraInfo
 from toolkit.cage.cameras.sensor_clock import SensorClock
+from toolkit.cage.secret import read_secret
 from toolkit.errors import CameraError, ConfigError
 from toolkit.frames import NS_PER_S, Frame
 
@@ -152,18 +153,8 @@ def _meaning(error: av.error.FFmpegError, table: CameraTable) -> str:
 
 
 def _read_secret(path: Path) -> tuple[str, str]:
-    try:
-        open_to_all = path.stat().st_mode & 0o007
-        user, colon, password = path.read_text(encoding="utf-8").strip().partition(":")
-    except (OSError, UnicodeDecodeError) as error:
-        # The decoder's message would show what it could not decode.
-        found = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(
-            f"camera.rtsp_secret_file: {path} cannot be read ({found}). Expected one line, user:password, readable by "
-            "the daemon's user."
-        ) from None
-    if open_to_all:
-        raise ConfigError(f"camera.rtsp_secret_file: {path} can be used by every user. Close it: chmod 640 {path}.")
-    if not colon or not user or not (user + password).isprintable():
-        raise ConfigError(f"camera.rtsp_secret_file: {path} holds something else. Expected one line, user:password.")
+    key, expected = "camera.rtsp_secret_file", "one line, user:password"
+    user, colon, password = read_secret(key, path, expected, "utf-8").partition(":")
+    if not colon or not user:
+        raise ConfigError(f"{key}: {path} holds something else. Expected {expected}.")
     return user, password
