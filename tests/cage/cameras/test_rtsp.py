@@ -151,8 +151,8 @@ def test_a_user_and_a_password(serve: Serve, tmp_path: Path, capfd: pytest.Captu
     [
         ("mouse:hunter2", 0o644, "can be used by every user. Close it: chmod 640"),
         ("mouse", 0o640, "holds something else. Expected one line, user:password"),
-        ("mouse:hun\nter2", 0o640, "holds something else"),
-        ("", 0o640, "holds something else"),
+        ("mouse:hun\nter2", 0o640, "holds no single line of printable text. Expected one line, user:password"),
+        ("", 0o640, "holds no single line"),
         (None, 0o640, r"cannot be read \(No such file"),
     ],
 )
