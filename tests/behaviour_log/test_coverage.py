@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.behaviour_log.sessions import DAY_NS, NOON_NS, session
-from toolkit.behaviour_log import BehaviourLog, ClockReading, LogWriter, Quality, Reason, read_log
+from toolkit.behaviour_log import BehaviourLog, ClockReading, Level, LogWriter, Quality, Reason, read_log
+from toolkit.behaviour_log.writer import raw_labels
+from toolkit.bouts import DecisionFilter, Hysteresis
 
 MS = 1_000_000
 INTERVAL_MS = 40
@@ -42,11 +45,19 @@ events = st.lists(
 )
 
 
+def hysteresis(interval_ns: int) -> DecisionFilter:
+    return Hysteresis(3 * INTERVAL_MS * MS, {}, interval_ns)
+
+
 class Lab:
     """A daemon that is started, killed and started again around midnight."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, level: Level = Level.FRAMES, *, filtered: bool = False) -> None:
         self.folder = folder
+        self.level = level
+        self.decide = (
+            (lambda interval_ns: Hysteresis(3 * INTERVAL_MS * MS, {}, interval_ns)) if filtered else raw_labels
+        )
         self.starts = 0
         self.stride = self.most_stride = 1
         self.now_ms = -400
@@ -59,7 +70,7 @@ class Lab:
         self.starts += 1
         start_ns = MIDNIGHT_NS + self.now_ms * MS
         began = session(self.starts, start_ns=start_ns, offset_ns=MIDNIGHT_NS, row_interval_ns=INTERVAL_MS * MS)
-        self.log = LogWriter(self.folder, "a1", began)
+        self.log = LogWriter(self.folder, "a1", replace(began, level=self.level), self.decide)
         self.log.__enter__()
         # A clock that went back moves the session: work in the session's own time.
         self.now_ms = (self.log.session.start_ns - MIDNIGHT_NS) // MS
@@ -162,6 +173,24 @@ def test_every_moment_is_accounted_for_exactly_once(sequence: list[tuple[str, in
     assert all(before.stop_ns <= after.start_ns for before, after in itertools.pairwise(log.bouts))
     rows_in_bouts = sum(bout.frames for bout in log.bouts)
     assert rows_in_bouts == len(log.time_ns)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events, st.sampled_from(Level), st.booleans())
+def test_so_is_it_in_seconds_and_with_a_filter(sequence: list[tuple[str, int]], level: Level, filtered: bool) -> None:
+    """Whatever is kept, and whatever bouts are decided by: time counts once, and bouts cover what was observed."""
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder), level, filtered=filtered)
+        for name, *arguments in sequence:
+            getattr(lab, name)(*arguments)
+        log = lab.stop()
+    spans = [(t, t + d) for t, d in zip(log.time_ns.tolist(), log.duration_ns.tolist(), strict=True)]
+    spans = sorted([*spans, *((gap.start_ns, gap.stop_ns) for gap in log.unobserved)])
+    assert all(start < stop for start, stop in spans)
+    assert [stop for _, stop in spans[:-1]] == [start for start, _ in spans[1:]]
+    crossing = sum(b.stop_ns - b.start_ns for b in log.bouts) - int(log.duration_ns.sum())
+    assert abs(crossing) < 2 * lab.most_stride * INTERVAL_MS * MS
+    assert all(before.stop_ns <= after.start_ns for before, after in itertools.pairwise(log.bouts))
 
 
 def test_a_row_stands_for_no_longer_than_until_a_gap_begins() -> None:
