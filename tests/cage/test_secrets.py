@@ -19,6 +19,8 @@ from toolkit.errors import ConfigError
 
 TOKEN = "planted-token-9f2c61d0a7"
 PASSWORD = "planted-password-5e81"
+BROKER_PASSWORD = "planted-broker-77ac41"
+CAMERA_PASSWORD = "planted-camera-0d92e6"
 
 
 def ask(port: int, path: str, token: str) -> str:
@@ -47,15 +49,20 @@ def said(*arguments: str) -> str:
     ).stdout
 
 
-def test_the_token_of_the_page(write_cages: WriteCages) -> None:
+def test_the_token_of_the_page_and_the_broker_s_password(write_cages: WriteCages) -> None:
+    """The broker is not there, so that whatever is said of it is said."""
     ports = {cage: free_port() for cage in ("a1", "a2")}
     sections = "".join(f'[cages.{cage}.health]\nlisten = "127.0.0.1:{port}"\n' for cage, port in ports.items())
-    more = f'{ENGINE}[defaults.health]\ntoken_file = "page.token"\n{sections}'
+    more = (
+        f'{ENGINE}[defaults.health]\ntoken_file = "page.token"\n{sections}[defaults.mqtt]\nhost = "127.0.0.1"\n'
+        f'port = {free_port()}\nusername = "lab"\npassword_file = "broker.password"\n'
+    )
     path = write_cages(["a1", "a2"], more, pace="real-time", loop=True)
     folder = path.parent
-    secret = folder / "page.token"
-    secret.write_text(TOKEN + "\n")
-    secret.chmod(0o600)
+    secrets = {folder / "page.token": TOKEN, folder / "broker.password": BROKER_PASSWORD}
+    for secret, text in secrets.items():
+        secret.write_text(text + "\n")
+        secret.chmod(0o600)
     told = []
     with Running(path) as running:
         told += running.hear("READY=1")
@@ -69,12 +76,35 @@ def test_the_token_of_the_page(write_cages: WriteCages) -> None:
     told += [said("check", str(path)), said("status", str(path)), said("install", str(path), "--dry-run")]
     assert "token in" in "".join(told)
     assert "what each cage costs" in "".join(told)
-    assert [text for text in told if TOKEN in text] == []
+    assert "mqtt" in "".join(told)
+    assert [text for text in told if TOKEN in text or BROKER_PASSWORD in text] == []
     left = {file for file in folder.rglob("*") if file.is_file()}
     # Logs, with what SQLite keeps beside them, statuses, and the journal.
     assert {"errors", "status.json"} <= {file.name for file in left}
     assert any(file.suffix == ".sqlite" for file in left)
-    assert [file for file in left if TOKEN.encode() in file.read_bytes()] == [secret]
+    for secret, text in secrets.items():
+        assert [file for file in left if text.encode() in file.read_bytes()] == [secret]
+
+
+def test_a_camera_s_password(tmp_path: Path) -> None:
+    """Of a camera that is not there: asked for by a check, and by a daemon that cannot start."""
+    secret = tmp_path / "camera.secret"
+    secret.write_text(f"mouse:{CAMERA_PASSWORD}\n")
+    secret.chmod(0o600)
+    path = tmp_path / "a1.toml"
+    path.write_text(
+        '[cage]\nname = "a1"\nbundle = "none"\n[log]\nfolder = "logs"\n[camera]\n'
+        f'rtsp = "rtsp://127.0.0.1:{free_port()}/1"\nrtsp_secret_file = "camera.secret"\n'
+    )
+    told = []
+    for command in ("check", "run", "status", "install"):
+        more = ["--dry-run"] if command == "install" else []
+        result = CliRunner().invoke(app, ["cage", command, str(path), *more])
+        told.append(result.output + str(result.exception))
+    assert "failed" in told[0]
+    assert [text for text in told if CAMERA_PASSWORD in text] == []
+    left = [file for file in tmp_path.rglob("*") if file.is_file() and CAMERA_PASSWORD.encode() in file.read_bytes()]
+    assert left == [secret]
 
 
 @pytest.mark.parametrize(
