@@ -7,6 +7,7 @@ What a segment is, which frame of it is a centre and when its clip is complete a
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,29 @@ class CentreLogits:
     """Whether the clip repeats frames at an end of its segment."""
     stride: int
     """Frames, at the network's rate, from this one to the next centre of its segment."""
+
+
+class HeldCentres:
+    """Centres that may yet turn out to be of frozen frames, until `toolkit.view` knows what their clips hold."""
+
+    def __init__(self) -> None:
+        # Oldest first, each with the time of its clip's last frame.
+        self._held: deque[tuple[CentreLogits, int]] = deque()
+
+    def hold(self, centres: Iterable[CentreLogits], clips_end_ns: int) -> None:
+        """Add centres whose clips end at this capture time, later than those before."""
+        self._held.extend((centre, clips_end_ns) for centre in centres)
+
+    def release(self, sound_until_ns: int) -> Iterator[CentreLogits]:
+        """Let go of the centres whose clips end by then, one by one, oldest first."""
+        while self._held and self._held[0][1] <= sound_until_ns:
+            yield self._held.popleft()[0]
+
+    def clear(self) -> list[CentreLogits]:
+        """Let go of all, oldest first."""
+        centres = [centre for centre, _ in self._held]
+        self._held.clear()
+        return centres
 
 
 class Pipeline:

@@ -134,8 +134,7 @@ def run(
     ToolkitError
         If a part cannot be opened, the source or the decision filter does not fit the bundle, a camera that does not
         recover fails, or engines do and none can take over, or the log cannot be opened, is damaged, or cannot be
-        written at the end. What was seen until then is
-        in the log, but in the last case.
+        written at the end. What was seen until then is in the log, but in the last case.
     """
 
     def building(progress: BuildProgress) -> None:

@@ -25,7 +25,7 @@ from toolkit.cage.summary import Progress, Summary
 from toolkit.engine.contract import ClipNetworks
 from toolkit.errors import CameraError, EngineError, FlowError, LogError, ToolkitError, VideoError
 from toolkit.frames import NS_PER_S, Frame, is_consecutive
-from toolkit.pipeline import CentreLogits, Pipeline
+from toolkit.pipeline import CentreLogits, HeldCentres, Pipeline
 from toolkit.view import ViewMonitor
 
 TICK_S = 0.5
@@ -88,9 +88,8 @@ class Watch:
         self._on_progress = on_progress
         self._interval_ns = round(NS_PER_S / self._info.fps)
         self._view = ViewMonitor(config.view, self._manifest.geometry.roi)
-        # What may yet turn out to be of frozen frames, oldest first, with the time of its clip's last frame: at most
-        # `frozen_s` of it.
-        self._held: deque[tuple[CentreLogits, int]] = deque()
+        # At most `frozen_s` of them.
+        self._held = HeldCentres()
         self._started_ns = time.monotonic_ns()
         # Capture time of the newest frame, or the start while there is none.
         self._frame_ns: int | None = None
@@ -160,16 +159,15 @@ class Watch:
             view = self._view.judge(frame.image, frame.capture_time_ns)
         if view.reason is None:
             newest_ns = frame.capture_time_ns
-            self._hold(self._asked(lambda: self._pipeline.push(frame), newest_ns), newest_ns)
-            self._log_held(view.sound_until_ns)
+            self._held.hold(self._asked(lambda: self._pipeline.push(frame), newest_ns), newest_ns)
+            self._log_rows(self._held.release(view.sound_until_ns))
             return
         begin_ns = frame.capture_time_ns
         if view.reason is Reason.FROZEN:
             # What waits was classified before it was known: no clip with a repeated frame becomes a row.
-            self._hold(self._last_centres(), self._frame_ns or begin_ns)
-            self._log_held(view.sound_until_ns)
-            waiting_ns = [centre.capture_time_ns for centre, _ in self._held]
-            self._held.clear()
+            self._held.hold(self._last_centres(), self._frame_ns or begin_ns)
+            self._log_rows(self._held.release(view.sound_until_ns))
+            waiting_ns = [centre.capture_time_ns for centre in self._held.clear()]
             # In a new log nothing lies before them: their time would not be accounted for.
             begin_ns = min(begin_ns, view.sound_until_ns + self._interval_ns, *waiting_ns)
         else:
@@ -177,18 +175,9 @@ class Watch:
         self._log.unobserved(begin_ns, frame.capture_time_ns + self._interval_ns, view.reason)
         self._see_nothing(view.reason)
 
-    def _hold(self, centres: Iterable[CentreLogits], clips_end_ns: int) -> None:
-        self._held.extend((centre, clips_end_ns) for centre in centres)
-
-    def _log_held(self, sound_until_ns: int) -> None:
-        """Log the rows whose clips end by then."""
-        while self._held and self._held[0][1] <= sound_until_ns:
-            self._log_rows([self._held.popleft()[0]])
-
     def _end_segment(self) -> None:
         """Log the frames that wait for successors, which will not come."""
-        self._log_rows(centre for centre, _ in self._held)
-        self._held.clear()
+        self._log_rows(self._held.clear())
         self._log_rows(self._last_centres())
 
     def _last_centres(self) -> list[CentreLogits]:
@@ -204,8 +193,7 @@ class Watch:
         except (EngineError, FlowError) as error:
             self._fault = error
             self._service.engine_failed(error)
-            self._log_rows(centre for centre, _ in self._held)
-            self._held.clear()
+            self._log_rows(self._held.clear())
             lost_ns = self._pipeline.abandon_segment()
             if lost_ns is not None:
                 self._log.unobserved(lost_ns, newest_ns + self._interval_ns, Reason.ENGINE_FAILED)

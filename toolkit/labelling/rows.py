@@ -6,7 +6,6 @@ pictures there is only the row that says so, as in the daemon's log.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from toolkit.bouts import NO_LABEL
 from toolkit.bundle import Manifest
 from toolkit.engine.contract import ClipNetworks
 from toolkit.frames import LEAST_DECIMATION, NS_PER_S, Frame, FrameRateGate
-from toolkit.pipeline import CentreLogits, Pipeline
+from toolkit.pipeline import CentreLogits, HeldCentres, Pipeline
 from toolkit.view import ViewMonitor
 
 
@@ -77,8 +76,7 @@ class FrameLabeller:
         self._fusion = manifest.fusion
         self._pipeline = Pipeline(manifest, networks, source_fps=source_fps, stride=stride)
         self._view = view
-        # What may yet turn out to be of frozen frames, oldest first, with the time of its clip's last frame.
-        self._held: deque[tuple[CentreLogits, int]] = deque()
+        self._held = HeldCentres()
         self._newest_ns = 0
         # Rows without a label are as far apart as those with one.
         self._rate = kept_fps(manifest, source_fps) / stride
@@ -96,33 +94,22 @@ class FrameLabeller:
         view = self._view.judge(frame.image, frame.capture_time_ns)
         if view.reason is None:
             self._gate.restart()
-            self._hold(self._pipeline.push(frame), frame.capture_time_ns)
+            self._held.hold(self._pipeline.push(frame), frame.capture_time_ns)
             self._newest_ns = frame.capture_time_ns
-            return self._sound(view.sound_until_ns)
-        self._hold(self._pipeline.end_segment(), self._newest_ns)
+            return self._labelled(self._held.release(view.sound_until_ns))
+        self._held.hold(self._pipeline.end_segment(), self._newest_ns)
         # No clip with a repeated frame becomes a label; what was held for another reason is sound.
-        rows = self._sound(view.sound_until_ns if view.reason is Reason.FROZEN else frame.capture_time_ns)
-        rows += [_unlabelled(centre.index, centre.capture_time_ns, view.reason) for centre, _ in self._held]
-        self._held.clear()
+        sound_until_ns = view.sound_until_ns if view.reason is Reason.FROZEN else frame.capture_time_ns
+        rows = self._labelled(self._held.release(sound_until_ns))
+        rows += [_unlabelled(centre.index, centre.capture_time_ns, view.reason) for centre in self._held.clear()]
         if self._gate.accept(frame.capture_time_ns):
             rows.append(_unlabelled(frame.index, frame.capture_time_ns, view.reason))
         return rows
 
     def end(self) -> list[LabelledRow]:
         """Return the rows that remain at the end of the video."""
-        self._hold(self._pipeline.end_segment(), self._newest_ns)
-        rows = self._labelled(centre for centre, _ in self._held)
-        self._held.clear()
-        return rows
-
-    def _hold(self, centres: Iterable[CentreLogits], clips_end_ns: int) -> None:
-        self._held.extend((centre, clips_end_ns) for centre in centres)
-
-    def _sound(self, until_ns: int) -> list[LabelledRow]:
-        sound = []
-        while self._held and self._held[0][1] <= until_ns:
-            sound.append(self._held.popleft()[0])
-        return self._labelled(sound)
+        self._held.hold(self._pipeline.end_segment(), self._newest_ns)
+        return self._labelled(self._held.clear())
 
     def _labelled(self, centres: Iterable[CentreLogits]) -> list[LabelledRow]:
         rows = []
