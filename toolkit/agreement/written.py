@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit.agreement.compare import Agreement, BoundaryErrors
+from toolkit.agreement.wording import defined, number, percent
 from toolkit.files import atomic_write
 
 SHOWN = 5
@@ -38,16 +39,16 @@ def summary_lines(agreement: Agreement) -> list[str]:
         *(f"note: {note}" for note in agreement.notes),
         f"compared: {whole.frames} of {agreement.frames} frames, {whole.frames / agreement.fps:.1f} s; left out: "
         f"{agreement.only_a} that only A labels, {agreement.only_b} only B, {agreement.neither} neither",
-        f"same label: {_percent(whole.accuracy)}, Cohen's kappa {_number(whole.kappa)}",
+        f"same label: {percent(whole.accuracy)}, Cohen's kappa {number(whole.kappa)}",
     ]
     if (collared := agreement.collared) is not None:
         lines.append(
             f"further than {1000 * agreement.collar_s:g} ms from A's boundaries: {collared.frames} frames, same label "
-            f"{_percent(collared.accuracy)}, Cohen's kappa {_number(collared.kappa)}"
+            f"{percent(collared.accuracy)}, Cohen's kappa {number(collared.kappa)}"
         )
     bout_f1 = zip(agreement.bouts.thresholds, agreement.bouts.pooled_f1, strict=True)
     lines += [
-        "bout F1 by overlap: " + ", ".join(f"{threshold:g}: {_number(f1)}" for threshold, f1 in bout_f1),
+        "bout F1 by overlap: " + ", ".join(f"{threshold:g}: {number(f1)}" for threshold, f1 in bout_f1),
         "",
         *_columns(_behaviour_rows(agreement)),
         f"onset, offset: by how much B is later than A, of bouts that overlap by {agreement.boundary_iou:g} or more: "
@@ -81,8 +82,8 @@ def _behaviour_rows(agreement: Agreement) -> list[tuple[str, ...]]:
                 f"{seconds[1]:.1f}",
                 f"{seconds[1] - seconds[0]:+.1f}",
                 f"{100 * (shares[1, k] - shares[0, k]):+.1f}",
-                _number(agreement.whole.f1[k]),
-                *(_number(f1) for f1 in agreement.bout_f1[:, k]),
+                number(agreement.whole.f1[k]),
+                *(number(f1) for f1 in agreement.bout_f1[:, k]),
                 f"{agreement.bouts.truth[k]}/{agreement.bouts.predicted[k]}",
                 _errors(agreement.onsets[name]),
                 _errors(agreement.offsets[name]),
@@ -100,10 +101,10 @@ def _values(agreement: Agreement) -> dict[str, Any]:
             "seconds_b": float(budgets[1, k]),
             "seconds_difference": float(budgets[1, k] - budgets[0, k]),
             "points_difference": float(100 * agreement.fps * (budgets[1, k] - budgets[0, k]) / whole.frames),
-            "f1": _defined(whole.f1[k]),
+            "f1": defined(whole.f1[k]),
             "bouts_a": int(agreement.bouts.truth[k]),
             "bouts_b": int(agreement.bouts.predicted[k]),
-            "bout_f1": [_defined(f1) for f1 in agreement.bout_f1[:, k]],
+            "bout_f1": [defined(f1) for f1 in agreement.bout_f1[:, k]],
             "onset": _error_values(agreement.onsets[name]),
             "offset": _error_values(agreement.offsets[name]),
         }
@@ -120,19 +121,19 @@ def _values(agreement: Agreement) -> dict[str, Any]:
         "only_a": agreement.only_a,
         "only_b": agreement.only_b,
         "neither": agreement.neither,
-        "same": _defined(whole.accuracy),
-        "kappa": _defined(whole.kappa),
+        "same": defined(whole.accuracy),
+        "kappa": defined(whole.kappa),
         "collar": None
         if collared is None
         else {
             "ms": 1000 * agreement.collar_s,
             "compared": collared.frames,
-            "same": _defined(collared.accuracy),
-            "kappa": _defined(collared.kappa),
-            "f1": {name: _defined(f1) for name, f1 in zip(agreement.behaviours, collared.f1, strict=True)},
+            "same": defined(collared.accuracy),
+            "kappa": defined(collared.kappa),
+            "f1": {name: defined(f1) for name, f1 in zip(agreement.behaviours, collared.f1, strict=True)},
         },
         "bout_overlaps": list(agreement.bouts.thresholds),
-        "bout_f1": [_defined(f1) for f1 in agreement.bouts.pooled_f1],
+        "bout_f1": [defined(f1) for f1 in agreement.bouts.pooled_f1],
         "boundary_overlap": agreement.boundary_iou,
         "behaviours": by_name,
         "disagreements": len(agreement.disagreements),
@@ -156,9 +157,9 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 def _error_values(errors: BoundaryErrors) -> dict[str, Any]:
     return {
         "pairs": len(errors.errors_ms),
-        "mean_ms": _defined(errors.mean_ms),
-        "median_ms": _defined(errors.median_ms),
-        "sd_ms": _defined(errors.sd_ms),
+        "mean_ms": defined(errors.mean_ms),
+        "median_ms": defined(errors.median_ms),
+        "sd_ms": defined(errors.sd_ms),
     }
 
 
@@ -167,18 +168,6 @@ def _errors(errors: BoundaryErrors) -> str:
         return "-"
     sd = "-" if math.isnan(errors.sd_ms) else f"{errors.sd_ms:.0f}"
     return f"{errors.mean_ms:+.0f} {errors.median_ms:+.0f} {sd} (n {len(errors.errors_ms)})"
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from toolkit.agreement.wording import defined, number, percent
 from toolkit.files import atomic_write
 from toolkit.sampling.kappa import Part, SampleAgreement
 from toolkit.sampling.written import write_csv
@@ -42,9 +43,9 @@ def sample_lines(agreement: SampleAgreement) -> list[str]:
         return lines
     lines += [
         f"of the time that the clips stand for ({_hours(float(whole.seconds.sum()))}): same behaviour "
-        f"{_percent(whole.same)}, Cohen's kappa {_number(whole.kappa)} (95 %: {_range(whole)})",
-        f"of the clips as they are: same behaviour {_percent(whole.clips_same)}, Cohen's kappa "
-        f"{_number(whole.clips_kappa)}",
+        f"{percent(whole.same)}, Cohen's kappa {number(whole.kappa)} (95 %: {_range(whole)})",
+        f"of the clips as they are: same behaviour {percent(whole.clips_same)}, Cohen's kappa "
+        f"{number(whole.clips_kappa)}",
         "",
         *_columns(_behaviour_rows(agreement)),
         "precision: of the time that the machine calls so, what the scorer does too; recall: the other way round",
@@ -86,7 +87,7 @@ def _behaviour_rows(agreement: SampleAgreement) -> list[tuple[str, ...]]:
     for k, name in enumerate(agreement.scored.ethogram.names):
         clips = f"{whole.confusion[k].sum()}/{whole.confusion[:, k].sum()}"
         time = f"{_hours(float(whole.seconds[k].sum()))}/{_hours(float(whole.seconds[:, k].sum()))}"
-        rows.append((name, clips, time, _number(float(whole.precision[k])), _number(float(whole.recall[k]))))
+        rows.append((name, clips, time, number(float(whole.precision[k])), number(float(whole.recall[k]))))
     return rows
 
 
@@ -97,10 +98,10 @@ def _part_rows(parts: Sequence[Part]) -> list[tuple[str, ...]]:
             part.cage,
             part.period,
             str(part.clips),
-            _number(part.kappa),
+            number(part.kappa),
             _range(part),
-            _percent(part.same),
-            _number(part.clips_kappa),
+            percent(part.same),
+            number(part.clips_kappa),
         )
         for part in parts
     ]
@@ -125,13 +126,13 @@ def _values(agreement: SampleAgreement) -> dict[str, Any]:
                 "period": part.period,
                 "clips": part.clips,
                 "stands_for_s": float(part.seconds.sum()),
-                "kappa": _defined(part.kappa),
+                "kappa": defined(part.kappa),
                 "kappa_interval": part.kappa_interval,
-                "same": _defined(part.same),
-                "clips_kappa": _defined(part.clips_kappa),
-                "clips_same": _defined(part.clips_same),
-                "precision": [_defined(float(value)) for value in part.precision],
-                "recall": [_defined(float(value)) for value in part.recall],
+                "same": defined(part.same),
+                "clips_kappa": defined(part.clips_kappa),
+                "clips_same": defined(part.clips_same),
+                "precision": [defined(float(value)) for value in part.precision],
+                "recall": [defined(float(value)) for value in part.recall],
             }
             for part in _parts(agreement)
         ],
@@ -143,18 +144,6 @@ def _kappa_row(part: Part) -> list[str]:
     numbers = (part.kappa, low, high, part.same, part.clips_kappa, part.clips_same)
     texts = ["" if math.isnan(value) else f"{value:.6f}" for value in numbers]
     return [part.cage, part.period, str(part.clips), f"{part.seconds.sum():.3f}", *texts]
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _range(part: Part) -> str:
