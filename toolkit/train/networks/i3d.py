@@ -46,13 +46,16 @@ class Unit3D(nn.Module):
     """Convolution without bias, batch norm, ReLU: (N, C, T, H, W) to (N, O, ...) with SAME padding.
 
     The batch norm learns a shift but no scale, as published: the next convolution's kernel can take the scale's part.
+    Its scale is a constant 1 and not None, with which torch's CUDA backward fails on channels-last memory, and which
+    keeps cuDNN away.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple = (1, 1, 1), stride: Triple = (1, 1, 1)) -> None:
         super().__init__()
         self.conv3d = SameConv3d(inputs, outputs, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(outputs, eps=_BATCH_NORM_EPSILON)
-        self.bn.register_parameter("weight", None)
+        del self.bn.weight
+        self.bn.register_buffer("weight", torch.ones(outputs), persistent=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.relu(self.bn(self.conv3d(x)), inplace=True)
