@@ -6,8 +6,12 @@ and a training that goes on after an interruption sees the clips that it would h
 
 from __future__ import annotations
 
+import pickle
 import signal
+import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -103,16 +107,42 @@ def stream_of_batches(
     if loaders == 0 or not places:
         yield from (batches[place] for place in places)
         return
-    # Spawned, not forked: a fork of a process with OpenCV's or torch's threads can hang.
-    yield from DataLoader(
-        batches,
-        batch_size=None,
-        sampler=places,
-        num_workers=loaders,
-        multiprocessing_context="spawn",
-        worker_init_fn=_start_loader,
-        pin_memory=pinned,
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        # Spawned, not forked: a fork of a process with OpenCV's or torch's threads can hang.
+        yield from DataLoader(
+            _BatchesInFile.of(batches, Path(folder) / "batches.pickle"),
+            batch_size=None,
+            sampler=places,
+            num_workers=loaders,
+            multiprocessing_context="spawn",
+            worker_init_fn=_start_loader,
+            pin_memory=pinned,
+        )
+
+
+class _BatchesInFile(Dataset[Batch]):
+    """`TrainingBatches` as loader processes are given them: each reads them from a file once it runs.
+
+    What does not fit into the pipe that starts a process (64 KiB) is written only when that process, after its imports,
+    reads: they would start one after the other, several seconds each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, batches: TrainingBatches, path: Path) -> _BatchesInFile:
+        """Write the batches to a file."""
+        path.write_bytes(pickle.dumps(batches))
+        return cls(path)
+
+    @cached_property
+    def _batches(self) -> TrainingBatches:
+        batches: TrainingBatches = pickle.loads(self._path.read_bytes())
+        return batches
+
+    def __getitem__(self, place: Place) -> Batch:
+        return self._batches[place]
 
 
 def _start_loader(number: int) -> None:
