@@ -1,10 +1,10 @@
 """A bundle's networks on a stream of frames, by one GPU: frames go up once, only logits come back.
 
-Unverified on hardware, like `toolkit.engine.tensorrt`: no machine that this was written on has a GPU that runs engines.
-Kernels, order and lifetime are tested on a CPU (docs/device-runtime.md says what that shows).
+Verified on an NVIDIA H100 with torch's networks in the place of TensorRT's engines, which no such machine could run.
+Kernels, order and lifetime are tested on a CPU too (docs/device-runtime.md says what that shows).
 
 Engines run as CUDA graphs, one per engine and address of a clip, where the driver and TensorRT can capture them
-(`toolkit.engine.graphs`). What that saves the host can only be measured on a GPU.
+(`toolkit.engine.graphs`).
 """
 
 from __future__ import annotations

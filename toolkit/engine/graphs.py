@@ -1,7 +1,7 @@
 """An engine's inferences as CUDA graphs: a few hundred kernels that the host queues in one call.
 
 A graph holds addresses, and a clip starts at any of the T slots of its ring, so an engine gets a graph per address, as
-the addresses come round. Unverified on hardware (docs/device-runtime.md).
+the addresses come round. Whether TensorRT's work can be captured is unverified (docs/device-runtime.md).
 """
 
 from __future__ import annotations
