@@ -15,6 +15,7 @@ from tests.cage.virtual import FPS, Cost, World, assert_covered_once, assert_no_
 from toolkit.behaviour_log import Quality, Reason
 from toolkit.bouts import BoutRules
 from toolkit.cage.pace import Costs, Demand, forecast
+from toolkit.cage.recording import Recorder
 from toolkit.frames import NS_PER_S
 from toolkit.report.logged_bouts import bouts_of_rows, own_probability
 
@@ -70,6 +71,17 @@ def test_networks_that_are_too_slow(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert summary.latency_p99_s is not None
     assert summary.latency_p99_s < QUEUE / FPS
     assert any("windows skipped by a larger stride" in line for line in summary.lines())
+
+
+def test_a_recording_is_told_what_a_row_stands_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(Recorder, "row", lambda self, time_ns, interval_ns, behaviour: told.append(interval_ns))
+    world = World(20, flow_s=always(0.010), window_s=always(0.050))
+    table = {"mode": "bouts", "folder": tmp_path / "video", "behaviours": ["rest"], "min_free_gb": 0.0}
+    _, log = watched(world, tmp_path, recording=table)
+    places = np.diff(log.source_index)
+    assert set(places.tolist()) == {1, 3}
+    assert told[:-1] == [round(place * NS_PER_S / FPS) for place in places.tolist()]
 
 
 def test_flow_that_is_too_slow(tmp_path: Path) -> None:

@@ -44,7 +44,6 @@ class Outlets:
         session = log.session
         self._log = log
         self._health = health
-        self._interval_ns = session.row_interval_ns
         self._recorder: Recorder | None = None
         self._stack = ExitStack()
         table = config.recording
@@ -105,10 +104,10 @@ class Outlets:
         if self._recorder is not None:
             self._recorder.frame(frame)
 
-    def row(self, capture_time_ns: int, behaviour: str | None) -> None:
-        """Take a row of the log."""
+    def row(self, capture_time_ns: int, interval_ns: int, behaviour: str | None) -> None:
+        """Take a row of the log, which stands for `interval_ns`."""
         if self._recorder is not None:
-            self._recorder.row(capture_time_ns, self._interval_ns, behaviour)
+            self._recorder.row(capture_time_ns, interval_ns, behaviour)
 
     def flushed(self) -> None:
         """Take note of what the log has committed, and of the bouts that have ended; after each of its flushes."""

@@ -234,6 +234,7 @@ class Watch:
             quality = Quality.PADDED if centre.padded else Quality(0)
             if label is not None and probabilities[label] < self._config.cage.min_confidence:
                 label, quality = None, quality | Quality.UNCERTAIN
+            interval_ns = self._row_interval_ns(centre.stride)
             with self._stages.time(ROW):
                 self._log.row(
                     centre.index,
@@ -242,12 +243,12 @@ class Watch:
                     label,
                     quality,
                     hole=self._info.hole,
-                    interval_ns=self._row_interval_ns(centre.stride),
+                    interval_ns=interval_ns,
                 )
             self._passed_over += centre.stride - self._config.cage.stride
             self._health.behaviour = None if label is None else self._manifest.ethogram.names[label]
             self._blind = None
-            self._outlets.row(centre.capture_time_ns, self._health.behaviour)
+            self._outlets.row(centre.capture_time_ns, interval_ns, self._health.behaviour)
             if self._info.live:
                 self._health.latency.add((time.monotonic_ns() - centre.capture_time_ns) / NS_PER_S)
 

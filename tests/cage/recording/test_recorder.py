@@ -105,6 +105,22 @@ def test_bouts_with_the_time_around_them(tmp_path: Path) -> None:
         assert last <= numbers[-1] < last + FPS
 
 
+def test_rows_that_come_farther_apart_are_still_one_bout(tmp_path: Path) -> None:
+    """Every frame has a row, then every third, then every frame again: 0.3 s of each, where a bout needs 0.6 s."""
+    choice = Choice(table(tmp_path, mode="bouts", behaviours=("walk",), before_s=0.0, after_s=0.0, least_s=0.6), 1.0)
+    frame_ns = NS_PER_S // FPS
+    for number in [*range(9), *range(9, 18, 3), *range(18, 27)]:
+        choice.row(number * frame_ns, frame_ns * (3 if 9 <= number < 18 else 1), "walk")
+    assert choice.keeps(0, 1)
+    assert choice.keeps(26 * frame_ns, 27 * frame_ns)
+    assert not choice.keeps(27 * frame_ns, 28 * frame_ns)
+    # Rows as far apart as two of every third frame's are two bouts, each too short.
+    apart = Choice(table(tmp_path, mode="bouts", behaviours=("walk",), before_s=0.0, after_s=0.0, least_s=0.3), 1.0)
+    for number in (0, 3, 9, 12):
+        apart.row(number * frame_ns, 3 * frame_ns, "walk")
+    assert not apart.keeps(0, 15 * frame_ns)
+
+
 def test_rows_without_a_date_have_no_recording(tmp_path: Path) -> None:
     with recorder(table(tmp_path), begin_ns=0) as into:
         feed(into, range(40))

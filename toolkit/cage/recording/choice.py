@@ -53,8 +53,8 @@ class BoutSpans:
         self._behaviours = frozenset(table.behaviours)
         self._least_ns = round(table.least_s * NS_PER_S)
         self._before_ns, self._after_ns = round(table.before_s * NS_PER_S), round(table.after_s * NS_PER_S)
-        # Behaviour of the newest row, if it is one of ours, and when its run began and was last seen.
-        self._run: tuple[str, int, int] | None = None
+        # Behaviour of the newest row, if it is one of ours, when its run began, and the row's time and interval.
+        self._run: tuple[str, int, int, int] | None = None
         self._lock = threading.Lock()
         self._spans: deque[tuple[int, int]] = deque(maxlen=64)
 
@@ -70,10 +70,13 @@ class BoutSpans:
         if behaviour is None or behaviour not in self._behaviours:
             self._run = None
             return
-        run, begun_ns = self._run, time_ns
-        if run is not None and run[0] == behaviour and time_ns - run[2] <= MAX_STEP * interval_ns:
-            begun_ns = run[1]
-        self._run = (behaviour, begun_ns, time_ns)
+        begun_ns = time_ns
+        if self._run is not None:
+            before, run_ns, newest_ns, before_ns = self._run
+            # Rows of a daemon that is too slow are farther apart than others.
+            if before == behaviour and time_ns - newest_ns <= MAX_STEP * max(before_ns, interval_ns):
+                begun_ns = run_ns
+        self._run = (behaviour, begun_ns, time_ns, interval_ns)
         stop_ns = time_ns + interval_ns
         if stop_ns - begun_ns < self._least_ns:
             return
