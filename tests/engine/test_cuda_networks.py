@@ -300,10 +300,3 @@ def test_flow_by_graphs_equals_the_cpu_s(gpu: FakeCuda, graphs: bool) -> None:
 @needs_extension
 def test_clips_on_the_device_equal_the_host_form_s(gpu: FakeCuda) -> None:
     check_resident_clips()
-
-
-@needs_extension
-def test_clips_on_a_gpu_equal_the_host_form_s_where_there_is_one() -> None:
-    if CudaFlow.available() is not None:
-        pytest.skip(f"no GPU: {CudaFlow.available()}")
-    check_resident_clips()

@@ -2,7 +2,8 @@
 
 Unverified on hardware: no machine that this was written on could load a plan (the GPU that ran the rest had no
 TensorRT). It is written against the interface that TensorRT 10.3 to 11 and TensorRT for RTX share; the first machine
-that builds an engine also verifies this file, since an engine is installed only after it has labelled the golden sample.
+that builds an engine also verifies this file, since an engine is installed only after it has labelled the golden
+sample.
 """
 
 from __future__ import annotations
