@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from toolkit.cage.config import CageConfig
-from toolkit.cage.unit import TEMPLATE, install_units, unit_files
+from toolkit.cage.unit import TEMPLATE, TOGETHER, install_units, unit_files, unit_files_together
 from toolkit.cli import app
 from toolkit.errors import InputError
 
@@ -57,6 +57,43 @@ def test_systemd_finds_no_fault(tmp_path: Path) -> None:
     # The judge does find faults.
     (units / "toolkit-cage@a1.service.d" / "wrong.conf").write_text("[Service]\nProtectSystm=strict\nType=notifi\n")
     assert "ProtectSystm" in analyse(units, "verify", str(units / "toolkit-cage@a1.service")).stderr
+
+
+@needs_systemd
+def test_systemd_finds_no_fault_with_all_cages_in_one_service(tmp_path: Path) -> None:
+    program = tmp_path / "toolkit"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    units = tmp_path / "units"
+    cages = [cage(tmp_path, "a1"), cage(tmp_path, "a2", camera={"video": "a.mp4"})]
+    install_units(
+        unit_files_together(cages, tmp_path / "cages.toml", user="toolkit", folder=units, program=program),
+        overwrite=False,
+    )
+    found = analyse(units, "verify", str(units / TOGETHER))
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_one_service_opens_what_its_cages_need(tmp_path: Path) -> None:
+    cages = [
+        cage(tmp_path, "a1", camera={"video": "a.mp4"}, engine={"stale": "refuse"}),
+        cage(tmp_path, "a2", recording={"mode": "continuous", "folder": tmp_path / "video"}),
+        cage(tmp_path, "a3"),
+    ]
+    unit, drop_in = unit_files_together(cages, tmp_path / "cages.toml", user="lab", program=Path("/opt/toolkit"))
+    lines = drop_in.text.splitlines()
+    assert lines[0].endswith("cages a1, a2, a3.")
+    assert [line for line in lines if line.startswith("ReadWritePaths")] == [
+        *(f'ReadWritePaths="{tmp_path}/lo gs/{name}"' for name in ("a1", "a2", "a3")),
+        f'ReadWritePaths="-{tmp_path}/my bundles/50%%"',
+        f"ReadWritePaths={tmp_path}/video/a2",
+    ]
+    assert lines.count("DeviceAllow=char-video4linux rw") == 1
+    service = configparser.RawConfigParser(strict=False)
+    service.read_string(unit.text)
+    assert service["Service"]["ExecStart"] == "/opt/toolkit cage run ${TOOLKIT_CAGE_CONFIG} --all"
+    assert service["Service"]["TasksMax"] == str(3 * 512)
+    assert "%i" not in unit.text
 
 
 def test_paths_are_quoted_as_systemd_reads_them(tmp_path: Path) -> None:
@@ -144,3 +181,17 @@ def test_the_command(tmp_path: Path) -> None:
     assert (units / TEMPLATE).read_text() == "mine"
     assert CliRunner().invoke(app, [*command, "--overwrite"]).exit_code == 0
     assert "Type=notify" in (units / TEMPLATE).read_text()
+
+
+def test_the_command_for_all_cages(tmp_path: Path) -> None:
+    path = tmp_path / "cages.toml"
+    path.write_text(
+        '[defaults.cage]\nbundle = "b"\n[defaults.log]\nfolder = "logs"\n'
+        '[cages.a1.camera]\nvideo = "a.mp4"\n[cages.a2.camera]\nvideo = "b.mp4"\n'
+    )
+    units = tmp_path / "units"
+    done = CliRunner().invoke(app, ["cage", "install", str(path), "--all", "--unit-dir", str(units)])
+    assert done.exit_code == 0, done.output
+    assert sorted(file.name for file in units.rglob("*") if file.is_file()) == ["cages.conf", TOGETHER]
+    assert "systemctl enable --now toolkit-cages\n" in done.output
+    assert f"cp -r {units}/toolkit-cages.* /etc/systemd/system/" in " ".join(done.output.split())

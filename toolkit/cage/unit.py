@@ -1,4 +1,4 @@
-"""systemd units for cages: one template for all of them, and a drop-in with what only one cage needs.
+"""systemd units for cages: a template and a drop-in for each cage, or one service that watches all of a file.
 
 The template fences the daemon in. What stays open, and why, is said in the comments of the unit itself.
 """
@@ -20,13 +20,15 @@ from toolkit.files import atomic_write
 UNIT_FOLDER = Path("/etc/systemd/system")
 
 TEMPLATE = "toolkit-cage@.service"
+TOGETHER = "toolkit-cages.service"
+"""Runs `toolkit cage run FILE --all`."""
 
 _TEMPLATE = """\
 # Written by `toolkit cage install`. Not yet verified on a Jetson.
-# What differs between cages (configuration, folders, camera) is in {template_d}/cage.conf.
+# What is particular (configuration, folders, cameras) is in {drop_in}.
 
 [Unit]
-Description=Behaviour log of cage %i
+Description={description}
 Documentation=man:systemd.service(5)
 After=network-online.target time-sync.target nvargus-daemon.service
 Wants=network-online.target
@@ -37,10 +39,10 @@ StartLimitBurst=5
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={program} cage run ${{TOOLKIT_CAGE_CONFIG}} --cage %i
-# Until the first row is in the log; a build of engines asks for more time as it goes on.
+ExecStart={program} cage run ${{TOOLKIT_CAGE_CONFIG}} {which}
+# Until the first rows are in the log; a build of engines asks for more time as it goes on.
 TimeoutStartSec=300
-# Pinged only by frames that were processed and by silence that was recorded.
+# Pinged only by {pinged}.
 WatchdogSec=60
 TimeoutStopSec=30
 Restart=on-failure
@@ -49,18 +51,18 @@ RestartSec=10
 User={user}
 SupplementaryGroups={groups}
 UMask=0022
-CacheDirectory=toolkit-cage/%i
+CacheDirectory={cache}
 # CUDA, PyCUDA and OpenCV compile at run time and keep what they compiled.
-Environment=HOME=%C/toolkit-cage/%i XDG_CACHE_HOME=%C/toolkit-cage/%i TMPDIR=%C/toolkit-cage/%i
-Environment=CUDA_CACHE_PATH=%C/toolkit-cage/%i/cuda PYTHONUNBUFFERED=1
+Environment=HOME=%C/{cache} XDG_CACHE_HOME=%C/{cache} TMPDIR=%C/{cache}
+Environment=CUDA_CACHE_PATH=%C/{cache}/cuda PYTHONUNBUFFERED=1
 
 MemoryMax=75%
-TasksMax=512
+TasksMax={tasks}
 LimitNOFILE=4096
 LimitCORE=0
 OOMPolicy=stop
 
-# The system is read-only; the cage's drop-in opens its log folder and its bundle.
+# The system is read-only; the drop-in opens log folders and bundles.
 ProtectSystem=strict
 ProtectHome=read-only
 # PrivateTmp stays off: nvargus-daemon serves CSI cameras on the socket /tmp/argus_socket.
@@ -104,12 +106,14 @@ _GPU_DEVICES = (
 
 _GROUPS = "video render"
 
+_TASKS = 512
+"""Threads and processes of a cage."""
+
 _DROP_IN = """\
-# Written by `toolkit cage install` for cage {name}.
+# Written by `toolkit cage install` for {names}.
 
 [Service]
 Environment={environment}
-ReadWritePaths={log_folder}
 {more}"""
 
 
@@ -124,7 +128,7 @@ class UnitFile:
 def unit_files(
     config: CageConfig, config_path: Path, *, user: str, folder: Path = UNIT_FOLDER, program: Path | None = None
 ) -> list[UnitFile]:
-    """Return the template unit and the drop-in of one cage; writes nothing.
+    """Return the template unit and the drop-in of one cage, a service of its own; writes nothing.
 
     Parameters
     ----------
@@ -144,22 +148,60 @@ def unit_files(
     MissingDependency
         If there is no ``toolkit`` command.
     """
+    instance = TEMPLATE.replace("@", f"@{config.cage.name}")
+    template = _unit(
+        description="Behaviour log of cage %i",
+        drop_in=f"{TEMPLATE.replace('@', '@NAME')}.d/cage.conf",
+        which="--cage %i",
+        pinged="frames that were processed and by silence that was recorded",
+        cache="toolkit-cage/%i",
+        tasks=_TASKS,
+        user=user,
+        program=program,
+    )
+    return [
+        UnitFile(folder / TEMPLATE, template),
+        UnitFile(folder / f"{instance}.d" / "cage.conf", _drop_in([config], config_path)),
+    ]
+
+
+def unit_files_together(
+    configs: Sequence[CageConfig],
+    config_path: Path,
+    *,
+    user: str,
+    folder: Path = UNIT_FOLDER,
+    program: Path | None = None,
+) -> list[UnitFile]:
+    """Return the unit and the drop-in of one service that watches all cages of a file; see `unit_files`."""
+    unit = _unit(
+        description="Behaviour logs of several cages",
+        drop_in=f"{TOGETHER}.d/cages.conf",
+        which="--all",
+        pinged="the supervisor's loop; each cage's process has a watchdog of the supervisor's",
+        cache=TOGETHER.removesuffix(".service"),
+        tasks=_TASKS * len(configs),
+        user=user,
+        program=program,
+    )
+    return [
+        UnitFile(folder / TOGETHER, unit),
+        UnitFile(folder / f"{TOGETHER}.d" / "cages.conf", _drop_in(configs, config_path)),
+    ]
+
+
+def _unit(*, user: str, program: Path | None, **particulars: str | int) -> str:
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", user):
         raise InputError(f"--user: expected a user's name, e.g. toolkit; found {user!r}.")
     if user == "root":
         raise InputError("--user: expected a user without rights over the system, found root. Make one with useradd.")
-    instance = TEMPLATE.replace("@", f"@{config.cage.name}")
-    template = _TEMPLATE.format(
-        template_d=TEMPLATE.replace("@", "@NAME") + ".d",
+    return _TEMPLATE.format(
         program=_quoted(program or _program()).replace("$", "$$"),
         user=user,
         groups=_GROUPS,
         devices="\n".join(f"DeviceAllow={device} rw" for device in _GPU_DEVICES),
+        **particulars,
     )
-    return [
-        UnitFile(folder / TEMPLATE, template),
-        UnitFile(folder / f"{instance}.d" / "cage.conf", _drop_in(config, config_path)),
-    ]
 
 
 def install_units(files: list[UnitFile], *, overwrite: bool) -> list[Path]:
@@ -189,15 +231,20 @@ def install_units(files: list[UnitFile], *, overwrite: bool) -> list[Path]:
     return [file.path for file in wanted]
 
 
-def commands_to_enable(configs: Sequence[CageConfig], *, user: str, folder: Path = UNIT_FOLDER) -> list[str]:
-    """Return the shell commands that remain to be typed for these cages."""
+def commands_to_enable(
+    configs: Sequence[CageConfig], *, user: str, folder: Path = UNIT_FOLDER, together: bool = False
+) -> list[str]:
+    """Return the shell commands that remain to be typed for these cages, each a service or all of them one."""
     places = [
         place for config in configs for place in (config.log.folder.resolve() / config.cage.name, *_recordings(config))
     ]
     folders = [shlex.quote(str(place)) for place in places]
     groups = ",".join(_GROUPS.split())
     services = [TEMPLATE.removesuffix(".service") + config.cage.name for config in configs]
-    copy = [] if folder == UNIT_FOLDER else [f"sudo cp -r {shlex.quote(str(folder))}/toolkit-cage@* {UNIT_FOLDER}/"]
+    if together:
+        services = [TOGETHER.removesuffix(".service")]
+    written = shlex.quote(str(folder)) + ("/toolkit-cages.*" if together else "/toolkit-cage@*")
+    copy = [] if folder == UNIT_FOLDER else [f"sudo cp -r {written} {UNIT_FOLDER}/"]
     return [
         *copy,
         f"id {user} || sudo useradd --system --shell /usr/sbin/nologin --groups {groups} {user}",
@@ -213,26 +260,32 @@ def _recordings(config: CageConfig) -> list[Path]:
     return [] if table.mode == "off" or table.folder is None else [table.folder.resolve() / config.cage.name]
 
 
-def _drop_in(config: CageConfig, config_path: Path) -> str:
-    more = []
-    if config.engine.stale == "rebuild":
+def _drop_in(configs: Sequence[CageConfig], config_path: Path) -> str:
+    names = ("cage " if len(configs) == 1 else "cages ") + ", ".join(config.cage.name for config in configs)
+    more = [f"ReadWritePaths={_quoted(config.log.folder.resolve() / config.cage.name)}" for config in configs]
+    building = [config.cage.bundle.resolve().parent for config in configs if config.engine.stale == "rebuild"]
+    if building:
         more += [
             '# Engines are built beside the bundle; with [engine] stale = "refuse" it can be read-only.',
-            f"ReadWritePaths={_quoted(f'-{config.cage.bundle.resolve().parent}')}",
+            *(f"ReadWritePaths={_quoted(f'-{parent}')}" for parent in dict.fromkeys(building)),
         ]
-    more += [f"ReadWritePaths={_quoted(place)}" for place in _recordings(config)]
-    if config.camera.device is not None or config.camera.pipeline is not None or config.recording.mode != "off":
+    more += [f"ReadWritePaths={_quoted(place)}" for config in configs for place in _recordings(config)]
+    if any(map(_opens_cameras, configs)):
         more += [
-            "# Cameras and encoders. Not only this camera: the kernel filters by numbers, and one that is plugged in",
+            "# Cameras and encoders. Not only these cameras: the kernel filters by numbers, and one that is plugged in",
             "# again has another.",
             "DeviceAllow=char-video4linux rw",
         ]
     return _DROP_IN.format(
-        name=config.cage.name,
+        names=names,
         environment=_quoted(f"TOOLKIT_CAGE_CONFIG={config_path.resolve()}"),
-        log_folder=_quoted(config.log.folder.resolve() / config.cage.name),
         more="".join(f"{line}\n" for line in more),
     )
+
+
+def _opens_cameras(config: CageConfig) -> bool:
+    camera = config.camera
+    return camera.device is not None or camera.pipeline is not None or config.recording.mode != "off"
 
 
 def _quoted(value: Path | str) -> str:

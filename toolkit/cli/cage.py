@@ -259,24 +259,29 @@ def install(
     unit_dir: Annotated[Path, typer.Option(help="Folder of systemd's units.")] = Path("/etc/systemd/system"),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the files and write nothing.")] = False,
     overwrite: Overwrite = False,
+    together: Annotated[
+        bool, typer.Option("--all", help="One service for all cages of the file, which runs `cage run --all`.")
+    ] = False,
 ) -> None:
     """Write systemd's units for the file's cages, and print the commands that start them.
 
+    Each cage is a service of its own, unless --all.
+
     Example: [bold]toolkit cage install cage3.toml[/]
     """
-    from toolkit.cage.unit import commands_to_enable, install_units, unit_files
+    from toolkit.cage.unit import commands_to_enable, install_units, unit_files, unit_files_together
 
-    cages = _chosen(config, None)
-    # The template is the same for all of them.
-    files = list(
-        dict.fromkeys(
-            file for settings in cages.values() for file in unit_files(settings, config, user=user, folder=unit_dir)
-        )
-    )
+    cages = list(_chosen(config, None).values())
+    if together:
+        files = unit_files_together(cages, config, user=user, folder=unit_dir)
+    else:
+        # The template is the same for all of them.
+        every = [file for settings in cages for file in unit_files(settings, config, user=user, folder=unit_dir)]
+        files = list(dict.fromkeys(every))
     if dry_run:
         print_lines([f"# {file.path}\n{file.text}" for file in files])
         return
     written = install_units(files, overwrite=overwrite)
     print_lines([f"{file.path} {'written' if file.path in written else 'is as it should be'}" for file in files])
-    commands = commands_to_enable(list(cages.values()), user=user, folder=unit_dir)
+    commands = commands_to_enable(cages, user=user, folder=unit_dir, together=together)
     print_lines(["Next:", *(f"  {line}" for line in commands)])
