@@ -2,7 +2,7 @@
 # make test   the tests
 # make check  lint, types and import contracts
 # make bench  the benchmarks, as a table and benches/results/latest.json
-# make faults harm the log's writer, cameras and views, and open what is left: minutes; prints what each cost
+# make faults harm log, disk, clock, cameras, engines, broker, and open what is left: five minutes; prints what each cost
 # make soak   two million frames over thirty days of log: memory, files, threads stay flat (SOAK_FRAMES=200000: minutes)
 
 PYTHON ?= $(firstword $(shell command -v python3.11 python3))

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from toolkit.behaviour_log import BehaviourLog, read_log
 
 
@@ -19,12 +21,11 @@ class Outcome:
     times: int
     """How often it was done."""
     frames_lost: int
-    """Frames that the writer was given and that are not in the log: what was not committed yet. Their time is
-    unobserved."""
+    """Frames that were captured, could show a behaviour and have no row. Their time is unobserved."""
     rows_lost: int
     """Rows that a commit had announced and that are not in the log. Must be 0."""
     recovery_s: float
-    """Longest time that the next start took to open the log."""
+    """Longest time until all was as before; what it counts from and to depends on the fault."""
     faults: tuple[str, ...] = ()
     """Every guarantee that was broken, and where."""
 
@@ -34,6 +35,23 @@ class Outcome:
             f"lost, recovered in at most {self.recovery_s:.3f} s"
         )
         return "\n".join([line, *(f"  broken: {fault}" for fault in self.faults[:10])])
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A scenario that needs what is not here."""
+
+    fault: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.fault:<28} not run: {self.why}"
+
+
+def broken_order(log: BehaviourLog) -> list[str]:
+    """Return what is wrong with the order of a log's frames, of one session."""
+    in_order = bool((np.diff(log.source_index) > 0).all() and (np.diff(log.time_ns) > 0).all())
+    return [] if in_order else ["a frame is there twice, or out of order"]
 
 
 def broken_files(folder: Path) -> list[str]:
