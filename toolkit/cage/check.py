@@ -16,7 +16,7 @@ from toolkit.behaviour_log.damage import log_errors
 from toolkit.behaviour_log.day_file import accounted_until, day_of
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.cameras import Camera, open_camera
+from toolkit.cage.cameras import Camera, CameraInfo, open_camera
 from toolkit.cage.capacity import capacity
 from toolkit.cage.config import CageConfig
 from toolkit.cage.health import Health
@@ -74,14 +74,14 @@ def _findings(config: CageConfig) -> Iterator[Finding]:
         yield from able
         if config.decision.filter != "off":
             yield _finding("decision", lambda: _decision(config, bundle))
-    cameras = list(_camera_findings(config, bundle))
+    camera, cameras = _camera_findings(config, bundle)
     yield from cameras
-    if bundle is not None and all(finding.ok for finding in (*able, *cameras)):
-        yield _finding("speed", lambda: _speed(config, bundle))
+    if bundle is not None and camera is not None and all(finding.ok for finding in (*able, *cameras)):
+        yield _finding("speed", lambda: _speed(config, bundle, camera))
     yield _finding("log", lambda: _log(config))
     yield _finding("disk", lambda: _disk(config))
-    if config.recording.mode != "off":
-        yield _finding("recording", lambda: _recording(config))
+    if config.recording.mode != "off" and camera is not None:
+        yield _finding("recording", lambda: _recording(config, camera.info))
     if config.mqtt.host is not None:
         yield _finding("mqtt", lambda: check_broker(config.mqtt, config.cage.name))
     if config.health.listen is not None:
@@ -129,15 +129,13 @@ def _decision(config: CageConfig, bundle: Bundle) -> str:
     return f"bouts are decided by the filter {config.decision.filter}; rows keep their raw labels"
 
 
-def _camera_findings(config: CageConfig, bundle: Bundle | None) -> Iterator[Finding]:
+def _camera_findings(config: CageConfig, bundle: Bundle | None) -> tuple[Camera | None, list[Finding]]:
     try:
         camera = open_camera(config.camera)
     except ToolkitError as error:
-        yield Finding(False, "camera", str(error))
-        return
-    yield _finding("camera", lambda: _camera(camera, bundle))
-    for refused in camera.info.refused:
-        yield Finding(False, "camera", f"{camera.info.name}: {refused}")
+        return None, [Finding(False, "camera", str(error))]
+    refused = [Finding(False, "camera", f"{camera.info.name}: {fault}") for fault in camera.info.refused]
+    return camera, [_finding("camera", lambda: _camera(camera, bundle)), *refused]
 
 
 def _camera(camera: Camera, bundle: Bundle | None) -> str:
@@ -162,12 +160,11 @@ def _camera(camera: Camera, bundle: Bundle | None) -> str:
     )
 
 
-def _speed(config: CageConfig, bundle: Bundle) -> str:
+def _speed(config: CageConfig, bundle: Bundle, camera: Camera) -> str:
     from toolkit.engine.networks import open_networks
     from toolkit.engine.select import stale_engines
 
     table = config.engine
-    camera = open_camera(config.camera)
     demand_of(config, bundle.manifest, camera.info)
     if stale_engines(bundle, engine=table.kind) and table.stale == "rebuild":
         return "measured once the engines are built: check again then"
@@ -205,8 +202,8 @@ def _disk(config: CageConfig) -> str:
     return f"{free / 1e9:.1f} GB free, {days:.0f} days of log at 30 rows per second"
 
 
-def _recording(config: CageConfig) -> str:
-    table, info, notes = config.recording, open_camera(config.camera).info, list[str]()
+def _recording(config: CageConfig, info: CameraInfo) -> str:
+    table, notes = config.recording, list[str]()
     encoder = choose_encoder(table.encoder, info.width, info.height, info.fps, notes.append)
     folder = (table.folder or Path()) / config.cage.name
     free_gb = shutil.disk_usage(_nearest(folder)).free / GB
