@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import numpy as np
+import pytest
 
 from toolkit.behaviour_log import Reason
 from toolkit.bouts import NO_LABEL
 from toolkit.ethogram import MOUSE_HOME_CAGE, Ethogram
-from toolkit.labelling.overlay import PANEL_PX, VIEW_WIDTH_PX, overlay_picture
+from toolkit.flow import PARAMETER_SETS
+from toolkit.frames import Frame
+from toolkit.labelling.overlay import PANEL_PX, VIEW_WIDTH_PX, OverlayVideo, WatchedFlow, overlay_picture
 from toolkit.labelling.rows import LabelledRow
 
 FRAME = np.full((48, 64, 3), 77, dtype=np.uint8)
@@ -55,3 +62,36 @@ def test_flow_is_drawn_as_it_is() -> None:
     flow[:] = (1, 2, 3)
     picture = drawn(LabelledRow(12, 400_000_000, 1, PROBABILITIES, smoothed=1), flow)
     assert np.count_nonzero((picture == (1, 2, 3)).all(axis=2)) > 0.95 * 100 * 120
+
+
+class FastRight:
+    """Flow of 5 px per frame to the right everywhere: one full colour."""
+
+    parameters = PARAMETER_SETS["paper"]
+    implementation = "made up"
+
+    def flow(self, previous: np.ndarray, current: np.ndarray) -> np.ndarray:
+        return np.full((*current.shape, 2), (5.0, 0.0), dtype=np.float32)
+
+
+@pytest.mark.parametrize("fps", [30, 60])
+def test_frames_that_the_networks_do_not_see_show_the_flow_before(tmp_path: Path, fps: int) -> None:
+    """Of networks at 15 frames per second, whose frames' times round to nanoseconds."""
+    every = fps // 15
+    flow, grey = WatchedFlow(FastRight()), FRAME[..., 0]
+    with OverlayVideo(tmp_path / "overlay.mp4", Fraction(fps), MOUSE_HOME_CAGE, flow, 15.0) as overlay:
+        for index in range(24):
+            time_ns = round(index * 1e9 / fps)
+            if index % every == 0 and index:
+                flow.flow(grey, grey)
+            overlay.admit(Frame(index, time_ns, FRAME))
+            overlay.label([LabelledRow(index, time_ns, 1, PROBABILITIES, smoothed=1)])
+        # Two kept frames are missing: what comes then begins a segment.
+        late_ns = round((24 + 2 * every) * 1e9 / fps)
+        overlay.admit(Frame(24, late_ns, FRAME))
+        overlay.label([LabelledRow(24, late_ns, 1, PROBABILITIES, smoothed=1)])
+        overlay.end()
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        pictures = [picture.to_ndarray(format="rgb24") for picture in container.decode(video=0)]
+    inset = [picture[250:330, VIEW_WIDTH_PX + 40 : VIEW_WIDTH_PX + 120].mean() < 200 for picture in pictures]
+    assert inset == [False] * every + [True] * (24 - every) + [False]

@@ -110,6 +110,25 @@ def test_refuses_what_it_cannot_know(arguments: tuple[str | None, ...], words: s
         lab_clock("UTC", None, None, follow_dst=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "offsets"),
+    [("2026-10-25T02:30", "twice", ("+02:00", "+01:00")), ("2026-03-29T02:30", "never", ("+01:00", "+02:00"))],
+)
+def test_a_time_that_clocks_show_twice_or_never_is_refused(text: str, said: str, offsets: tuple[str, str]) -> None:
+    """Clocks of Berlin were set by EU rules at 01:00 UTC on both days."""
+    with pytest.raises(ConfigError, match=f"this time {said}") as refused:
+        instant("--from", text, FOLLOWING, zoned=True)
+    for offset in offsets:
+        assert f"{text}:00{offset}" in str(refused.value)
+    assert instant("--from", f"{text}{offsets[0]}", FOLLOWING, zoned=True) == ns(text) - int(offsets[0][2]) * NS_PER_H
+
+
+def test_a_date_alone_begins_its_day_where_midnight_does_not_exist() -> None:
+    """Cairo's clocks went from 2026-04-23T23:59:59 +02:00 to 2026-04-24T01:00 +03:00."""
+    cairo = lab_clock("Africa/Cairo", None, None)
+    assert instant("--from", "2026-04-24", cairo, zoned=True) == ns("2026-04-23T22:00")
+
+
 def test_instants() -> None:
     assert instant("--from", "2026-03-01T07:00Z", LabClock(), zoned=False) == ns("2026-03-01T07:00")
     assert instant("--from", "2026-07-01T07:00", FOLLOWING, zoned=True) == ns("2026-07-01T05:00")

@@ -8,7 +8,7 @@ from tests.report.test_clock import ns
 from toolkit.ethogram import MOUSE_HOME_CAGE
 from toolkit.report.animals import Animal
 from toolkit.report.clock import NS_PER_H, LabClock, lab_clock
-from toolkit.report.comparison import compare, group_columns, values_by_animal
+from toolkit.report.comparison import compare, group_columns, single_columns, values_by_animal
 from toolkit.report.comparison_picture import draw_effects, draw_groups
 from toolkit.report.summary import CageSummary, summarise
 
@@ -63,6 +63,8 @@ def test_corrects_over_behaviours() -> None:
 def test_columns_that_tell_no_groups_apart_are_not_compared() -> None:
     stays = [stay(str(at), 10, 100, sex="f", tag=str(at), treatment="ab"[at % 2]) for at in range(4)]
     assert group_columns(values_by_animal(stays)) == {"treatment": ["a", "b"]}
+    assert single_columns(values_by_animal(stays)) == ["tag"]
+    assert not single_columns(values_by_animal(stays[:1]))
 
 
 def test_three_groups_make_three_pairs() -> None:

@@ -99,6 +99,13 @@ def test_writes_a_page_that_needs_nothing_else(log_folder: Path, tmp_path: Path)
     assert files.sources == tuple(path.name for path in log_folder.glob("*.sqlite"))
 
 
+def test_says_that_groups_of_one_animal_are_not_compared(cages: Path, tmp_path: Path) -> None:
+    table = tmp_path / "animals.csv"
+    table.write_text("cage,animal,dose\n" + "".join(f"cage-{cage},mouse {cage},{cage} mg\n" for cage in range(3)))
+    files = write_report([cages], tmp_path / "report", ReportOptions(animals=table))
+    assert "Groups by dose are not compared" in files.page.read_text(encoding="utf-8")
+
+
 def test_every_picture_has_its_files_and_its_data(of_cages: ReportFiles) -> None:
     files = of_cages
     pictures = sorted(path.relative_to(files.figures).with_suffix("") for path in files.figures.rglob("*.png"))

@@ -94,7 +94,8 @@ class OverlayVideo:
         self._path, self._fps, self._ethogram, self._flow = path, fps, ethogram, flow
         self._inset: Image | None = None
         self._inset_ns = 0
-        self._inset_lasts_ns = (MAX_STEP - 1) * NS_PER_S / kept_fps
+        # The next frame with a flow comes by then; later ones begin a segment, which has none.
+        self._inset_lasts_ns = MAX_STEP * NS_PER_S / kept_fps
         self._waiting: deque[_Waiting] = deque()
         # The newest row whose frame is drawn or next; it stands for the frames up to the next row's.
         self._row: LabelledRow | None = None

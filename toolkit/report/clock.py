@@ -162,7 +162,8 @@ def instant(option: str, text: str, clock: LabClock, *, zoned: bool) -> int:
     Raises
     ------
     ConfigError
-        If it cannot be read, or is local time without a zone.
+        If it cannot be read, is local time without a zone, or a clock time that the zone's clocks show twice or never,
+        since they are set back or forward. A date alone is the beginning of its day, whatever its clocks show.
     """
     found = moment_of(text)
     if found is None:
@@ -174,7 +175,19 @@ def instant(option: str, text: str, clock: LabClock, *, zoned: bool) -> int:
                 "(YYYY-MM-DDTHH:MM+01:00, or Z for UTC), or give --timezone."
             )
         found = found.replace(tzinfo=clock.zone)
+        if ":" in text:
+            _refuse_ambiguous(option, text, found, clock)
     return utc_ns(found)
+
+
+def _refuse_ambiguous(option: str, text: str, found: datetime, clock: LabClock) -> None:
+    before, after = found.replace(fold=0), found.replace(fold=1)
+    if before.utcoffset() != after.utcoffset():
+        often, way = ("twice", "back") if utc_ns(before) < utc_ns(after) else ("never", "forward")
+        raise ConfigError(
+            f"{option} {text}: clocks of {clock.name} show this time {often}, since they are set {way}. "
+            f"Write which is meant: {before.isoformat()} or {after.isoformat()}."
+        )
 
 
 def moment_of(text: str) -> datetime | None:

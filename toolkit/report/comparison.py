@@ -66,12 +66,21 @@ def values_by_animal(summaries: Sequence[CageSummary]) -> list[AnimalValues]:
 
 def group_columns(animals: Sequence[AnimalValues]) -> dict[str, list[str]]:
     """Return the groups of every column that tells at least two apart, in the order of the table."""
+    return {column: groups for column, groups in _columns(animals).items() if 1 < len(groups) < len(animals)}
+
+
+def single_columns(animals: Sequence[AnimalValues]) -> list[str]:
+    """Return the columns that put every animal into a group of its own, where nothing can be compared."""
+    return [column for column, groups in _columns(animals).items() if 1 < len(groups) == len(animals)]
+
+
+def _columns(animals: Sequence[AnimalValues]) -> dict[str, list[str]]:
     columns: dict[str, list[str]] = {}
     for animal in animals:
         for column, group in animal.groups.items():
             if group not in columns.setdefault(column, []):
                 columns[column].append(group)
-    return {column: groups for column, groups in columns.items() if 1 < len(groups) < len(animals)}
+    return columns
 
 
 def compare(animals: Sequence[AnimalValues], behaviours: Sequence[str]) -> list[Comparison]:

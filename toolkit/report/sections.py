@@ -12,7 +12,14 @@ from toolkit.report.cages_picture import draw_cages
 from toolkit.report.circadian import Profile, profile_over_animals
 from toolkit.report.circadian_picture import draw_actogram, draw_profile
 from toolkit.report.clock import LabClock
-from toolkit.report.comparison import AnimalValues, Comparison, compare, group_columns, values_by_animal
+from toolkit.report.comparison import (
+    AnimalValues,
+    Comparison,
+    compare,
+    group_columns,
+    single_columns,
+    values_by_animal,
+)
 from toolkit.report.comparison_picture import draw_animals, draw_effects, draw_groups
 from toolkit.report.confidence import Confidence, confidence
 from toolkit.report.confidence_picture import draw_confidence
@@ -70,6 +77,8 @@ class Overview:
     raster: Shown | None
     shares: Shown
     groups: list[GroupSection] = field(default_factory=list)
+    single: list[str] = field(default_factory=list)
+    """Columns of groups that are not compared: every group is one animal."""
 
 
 def cage_section(
@@ -155,7 +164,7 @@ def overview(summaries: Sequence[CageSummary], clock: LabClock, gallery: Gallery
         _group_section(column, names, animals, comparisons, summaries, clock, gallery)
         for column, names in group_columns(animals).items()
     ]
-    return Overview(animals, raster, shares, groups)
+    return Overview(animals, raster, shares, groups, single_columns(animals))
 
 
 def _group_section(
