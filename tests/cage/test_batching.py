@@ -7,19 +7,23 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.cage.conftest import WriteCages
-from toolkit.behaviour_log import BehaviourLog, read_log
+from tests.cage.virtual import assert_covered_once
+from toolkit.behaviour_log import BehaviourLog, Reason, read_log
 from toolkit.cage.batching import SharedVoice, run_together
 from toolkit.cage.config_file import load_cages
 from toolkit.cage.crash_loop import Patience
 from toolkit.cage.daemon import run
 from toolkit.cage.health import STATUS
 from toolkit.cage.notify import Notifier
-from toolkit.errors import BundleError, ConfigError, VideoError
+from toolkit.engine.onnxruntime import OnnxRuntimeBackend
+from toolkit.engine.openvino import OpenVinoBackend
+from toolkit.errors import BundleError, ConfigError, EngineError, VideoError
 
 SHARED = '[defaults.engine]\nbatch_cages = true\nthreads = 1\nkind = "{}"\n'
 NAMES = ["a1", "a2", "a3"]
@@ -83,6 +87,81 @@ def test_engines_that_cannot_be_opened_are_every_cage_s_fault_at_once(write_cage
     outcome = run_together(load_cages(path), stop=threading.Event(), patience=Patience(wait_s=60.0))
     assert {name: type(fault) for name, fault in outcome.faults.items()} == {"a1": BundleError, "a2": BundleError}
     assert outcome.summaries == {}
+
+
+def dying(monkeypatch: pytest.MonkeyPatch, backend: type, answers: list[int]) -> list[int]:
+    """Let a kind of engine die, each pair that is opened after so many inferences; return the openings."""
+    opened: list[int] = []
+    enter, infer = backend.__enter__, backend.infer
+    left: dict[int, int] = {}
+
+    def entering(self: Any) -> Any:
+        left[id(self)] = answers[min(len(opened) // 2, len(answers) - 1)]
+        opened.append(id(self))
+        return enter(self)
+
+    def inferring(self: Any, clips: Any) -> Any:
+        left[id(self)] -= 1
+        if left[id(self)] < 0:
+            raise RuntimeError("CUDA error 719")
+        return infer(self, clips)
+
+    monkeypatch.setattr(backend, "__enter__", entering)
+    monkeypatch.setattr(backend, "infer", inferring)
+    return opened
+
+
+def assert_lost_in_its_gaps(log: BehaviourLog) -> None:
+    assert_covered_once(log)
+    assert (np.diff(log.source_index) > 0).all()
+    assert log.source_index[-1] == 59
+    missing = 60 - len(log.time_ns)
+    assert 0 < missing <= 20
+    assert round(log.unobserved_s()[Reason.ENGINE_FAILED] * 30) == missing
+
+
+def test_engines_that_fail_are_opened_again_once_for_all(
+    write_cages: WriteCages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = dying(monkeypatch, OnnxRuntimeBackend, [25, 10_000])
+    path = write_cages(NAMES, SHARED.format("onnxruntime"))
+    outcome = run_together(load_cages(path), stop=threading.Event(), patience=AT_ONCE)
+    assert outcome.faults == {}
+    # RGB and flow, twice.
+    assert len(opened) == 4
+    for name, log in logs(path.parent / "logs").items():
+        assert_lost_in_its_gaps(log)
+        assert len(log.provenance) == 1
+        status = json.loads((path.parent / "logs" / name / STATUS).read_text())
+        assert (status["engine_failures"], status["engine_fallen_back"]) == (1, False)
+
+
+def test_engines_that_keep_failing_are_replaced_once_for_all(
+    write_cages: WriteCages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = dying(monkeypatch, OpenVinoBackend, [60, 25, 0])
+    path = write_cages(NAMES, SHARED.format("openvino"))
+    outcome = run_together(load_cages(path), stop=threading.Event(), patience=AT_ONCE)
+    assert outcome.faults == {}
+    assert len(opened) == 4
+    for name, log in logs(path.parent / "logs").items():
+        assert_lost_in_its_gaps(log)
+        first, second = (session.engines["rgb"] for session in log.provenance)
+        assert first.startswith("openvino")
+        assert second.startswith("onnxruntime")
+        status = json.loads((path.parent / "logs" / name / STATUS).read_text())
+        assert (status["engine_failures"], status["engine_fallen_back"]) == (2, True)
+
+
+def test_engines_are_not_replaced_where_that_is_not_wanted(
+    write_cages: WriteCages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying(monkeypatch, OpenVinoBackend, [20, 0])
+    path = write_cages(NAMES[:2], SHARED.format("openvino") + 'on_failure = "stop"\n')
+    outcome = run_together(load_cages(path), stop=threading.Event(), patience=AT_ONCE)
+    assert {name: type(fault) for name, fault in outcome.faults.items()} == dict.fromkeys(NAMES[:2], EngineError)
+    for log in logs(path.parent / "logs", NAMES[:2]).values():
+        assert all(session.engines["rgb"].startswith("openvino") for session in log.provenance)
 
 
 def test_all_stop_at_once(write_cages: WriteCages) -> None:

@@ -88,6 +88,10 @@ class Shelf:
             raise self._in_use
         return networks(self._in_use)
 
+    @property
+    def fallen_back(self) -> bool:
+        return False
+
     def fall_back(self) -> bool:
         if not self._others:
             return False

@@ -1,7 +1,8 @@
 """Several cages in one process: a thread for each cage's daemon, one set of engines, clips inferred together.
 
 Only cages with one bundle and one `[engine]` can share. What one of them does wrong is its own: its daemon ends, says
-why, and is started again after a wait that doubles, while the others go on.
+why, and is started again after a wait that doubles, while the others go on. Engines that fail are all cages' fault, and
+are opened again, or replaced, once for all of them (`toolkit.cage.shared_engines`).
 """
 
 from __future__ import annotations
@@ -9,35 +10,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import cv2
-
-from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.cameras import open_camera
 from toolkit.cage.config import CageConfig
 from toolkit.cage.crash_loop import CrashLoop, Patience
 from toolkit.cage.daemon import run
 from toolkit.cage.journal import EventLog
 from toolkit.cage.notify import Notifier, Voice
+from toolkit.cage.shared_engines import OnBuild, SharedEngines
 from toolkit.cage.sharing import processes
 from toolkit.cage.summary import Progress, Summary
-from toolkit.cage.watch import Parts
-from toolkit.engine.batched import ClipBatcher, most_clips
-from toolkit.engine.host import HostNetworks
-from toolkit.errors import ConfigError, EngineError, ToolkitError
-from toolkit.flow import open_flow
+from toolkit.errors import ConfigError
 from toolkit.preprocess import Stream
 
 if TYPE_CHECKING:
     from toolkit.engine.build import BuildProgress
-
-WINDOW_SHARE = 8
-"""A clip waits for others at most this part of the time between two rows of its cage."""
-
-OnBuild = Callable[["BuildProgress"], None]
 
 
 @dataclass
@@ -57,86 +45,6 @@ class Outcome:
             for stream, (runs, clips) in self.inferences.items()
             if runs
         ]
-
-
-class SharedEngines:
-    """One bundle's engines, for the cages of one process. Opened and closed by one thread; others wait for it.
-
-    Parameters
-    ----------
-    config
-        Of any of the cages: their bundle and `[engine]` are the same.
-    """
-
-    def __init__(self, config: CageConfig) -> None:
-        self._config = config
-        self._opened = threading.Event()
-        self._error: ToolkitError | None = None
-        self._stack = ExitStack()
-        self._bundle: Bundle | None = None
-        self.batchers: dict[Stream, ClipBatcher] = {}
-
-    @property
-    def failed(self) -> bool:
-        """Whether they could not be opened."""
-        return self._error is not None
-
-    def open(self, stop: threading.Event, on_build: OnBuild, warn: Callable[[str], None]) -> None:
-        """Load the bundle and open its engines, built first where they are stale; what fails, `parts` raises."""
-        try:
-            with ExitStack() as stack:
-                self._open(stack, stop, on_build, warn)
-                self._stack = stack.pop_all()
-        except ToolkitError as error:
-            self._error = error
-        finally:
-            self._opened.set()
-
-    def parts(
-        self,
-        config: CageConfig,
-        *,
-        stop: threading.Event,  # noqa: ARG002  as `open_parts`
-        on_build: OnBuild | None,  # noqa: ARG002
-        warn: Callable[[str], None],
-    ) -> Parts:
-        """Return a cage's own camera, flow and rings on the shared engines; see `toolkit.cage.daemon.open_parts`."""
-        self._opened.wait()
-        if self._error is not None:
-            raise self._error
-        if self._bundle is None:
-            raise EngineError("the engines that cages share were not opened.")
-        manifest, flow = self._bundle.manifest, None
-        camera = open_camera(config.camera)
-        if "flow" in manifest.streams:
-            spec = manifest.flow
-            flow = open_flow(config.engine.flow, spec.parameters, trained_with=spec.implementation, warn=warn)
-        backends = {stream: batcher.member() for stream, batcher in self.batchers.items()}
-        return Parts(self._bundle, camera, HostNetworks(manifest, flow, backends))
-
-    def close(self) -> None:
-        """Free the engines; by the thread that opened them."""
-        self._stack.close()
-
-    def _open(self, stack: ExitStack, stop: threading.Event, on_build: OnBuild, warn: Callable[[str], None]) -> None:
-        from toolkit.engine.current import ensure_current
-        from toolkit.engine.select import open_backends
-
-        def tell(progress: BuildProgress) -> None:
-            if stop.is_set():
-                raise EngineError("stopped while engines were being built; those installed stay as they were.")
-            on_build(progress)
-
-        table = self._config.engine
-        self._bundle = load_bundle(self._config.cage.bundle)
-        ensure_current(self._bundle, engine=table.kind, stale=table.stale, on_progress=tell, warn=warn)
-        if table.flow_threads:
-            cv2.setNumThreads(table.flow_threads)
-        window_s = self._config.cage.stride / self._bundle.manifest.geometry.fps / WINDOW_SHARE
-        backends = open_backends(self._bundle, engine=table.kind, threads=table.threads, shared=True)
-        for stream, backend in backends.items():
-            entered = stack.enter_context(backend)
-            self.batchers[stream] = ClipBatcher(entered, most=most_clips(backend), window_s=window_s)
 
 
 class SharedVoice:

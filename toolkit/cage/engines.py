@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -22,6 +22,7 @@ from toolkit.cage.stages import ADMIT, INFER, Stages
 from toolkit.engine.contract import ClipNetworks
 from toolkit.engine.select import EngineChoice, choose_engine
 from toolkit.errors import EngineError, ToolkitError
+from toolkit.flow import FlowChoice
 from toolkit.flow.select import why_absent
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class NetworkSource(Protocol):
 
     def fall_back(self) -> bool:
         """Take the next engine into use; False where there is none."""
+        ...
+
+    @property
+    def fallen_back(self) -> bool:
+        """Whether another engine is in use than was configured."""
         ...
 
 
@@ -139,6 +145,8 @@ class Engines:
         if mendable:
             failure = self._enter_from(self._source)
             if failure is None:
+                # Where cages share engines, another cage may have fallen back.
+                self.state = replace(self.state, fallen_back=self._source.fallen_back)
                 return
             error = failure
         while self._on_failure == "fall-back" and self._source.fall_back():
@@ -213,7 +221,7 @@ class BundleNetworks:
         self._bundle, self._table = bundle, table
         self._on_build, self._warn = on_build, warn
         self._engine, self._flow = table.kind, table.flow
-        self._others = _others(table.kind)
+        self._others = others_than(table.kind)
 
     def open(self) -> ClipNetworks:
         """Return the networks, not entered yet; stale engines are built first, if so configured.
@@ -235,12 +243,23 @@ class BundleNetworks:
         if not self._others:
             return False
         self._engine = self._others.pop(0)
-        if self._flow in ("auto", "cuda"):
-            self._flow = "cpu" if why_absent("cpu") is None else "opencv"
+        self._flow = flow_without_gpu(self._flow)
         return True
 
+    @property
+    def fallen_back(self) -> bool:
+        """Whether another engine is in use than was configured."""
+        return self._engine != self._table.kind
 
-def _others(engine: EngineChoice) -> list[EngineChoice]:
+
+def flow_without_gpu(flow: FlowChoice) -> FlowChoice:
+    """Return what computes flow where it was not to be on a GPU."""
+    if flow not in ("auto", "cuda"):
+        return flow
+    return "cpu" if why_absent("cpu") is None else "opencv"
+
+
+def others_than(engine: EngineChoice) -> list[EngineChoice]:
     """Return what can take over from an engine on this machine, the faster first."""
     in_use, _ = choose_engine(engine)
     order: list[EngineChoice] = ["tensorrt", "openvino", "onnxruntime"]

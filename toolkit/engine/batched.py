@@ -20,9 +20,12 @@ from toolkit.engine.contract import Backend
 from toolkit.engine.openvino import OpenVinoBackend
 from toolkit.engine.sidecar import read_sidecar
 from toolkit.engine.tensorrt import TensorRtBackend
+from toolkit.errors import EngineError
 
 AWAKE_WINDOWS = 8
 """A cage that has not asked for so many windows sleeps."""
+
+_REPLACED = "the engines that cages share failed in one of them, and are opened again."
 
 
 class _Request:
@@ -50,8 +53,9 @@ class ClipBatcher:
     """
 
     def __init__(self, backend: Backend, *, most: int | None, window_s: float) -> None:
-        self._backend = backend
+        self._backend: Backend | None = backend
         self._most = most
+        self._generation = 0
         self._window_s = window_s
         self._changed = threading.Condition()
         self._waiting: list[_Request] = []
@@ -65,7 +69,15 @@ class ClipBatcher:
 
     @property
     def identity(self) -> str:
-        """The engine's."""
+        """The engine's.
+
+        Raises
+        ------
+        EngineError
+            While there is none.
+        """
+        if self._backend is None:
+            raise EngineError(_REPLACED)
         return self._backend.identity
 
     @property
@@ -74,8 +86,23 @@ class ClipBatcher:
         return sum(len(request.clips) for request in self._waiting)
 
     def member(self) -> BatchedBackend:
-        """Return a backend for one cage."""
-        return BatchedBackend(self)
+        """Return a backend for one cage, on the engine that there is now."""
+        return BatchedBackend(self, self._generation, self.identity)
+
+    def replace(self, backend: Backend | None, *, most: int | None) -> None:
+        """Take another engine, or none for now, when the inference under way is done.
+
+        Members keep to the engine that they were made for: what they ask from now on, or are waiting for, fails.
+        """
+        with self._changed:
+            while self._is_led:
+                self._changed.wait()
+            self._backend, self._most = backend, most
+            self._generation += 1
+            for request in self._waiting:
+                request.answer(request.logits, EngineError(_REPLACED))
+            self._waiting.clear()
+            self._changed.notify_all()
 
     def forget(self, member: object) -> None:
         """Wait no more for a member."""
@@ -83,10 +110,12 @@ class ClipBatcher:
             self._asked_s.pop(member, None)
             self._changed.notify_all()
 
-    def infer(self, member: object, clips: NDArray[np.float32]) -> NDArray[np.float32]:
+    def infer(self, member: BatchedBackend, clips: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network for a member, alone or with others; see `Backend.infer`. The caller may keep the logits."""
         request = _Request(clips)
         with self._changed:
+            if member.generation != self._generation or self._backend is None:
+                raise EngineError(_REPLACED)
             self._asked_s[member] = time.monotonic()
             self._waiting.append(request)
             self._changed.notify_all()
@@ -140,6 +169,8 @@ class ClipBatcher:
     def _answer(self, batch: Sequence[_Request]) -> None:
         self.inferences += 1
         self.clips += sum(len(request.clips) for request in batch)
+        if self._backend is None:
+            raise EngineError(_REPLACED)
         logits = self._backend.infer(_joined([request.clips for request in batch]))
         begin = 0
         for request in batch:
@@ -151,13 +182,13 @@ class ClipBatcher:
 class BatchedBackend:
     """`Backend` of one cage on an engine that several share. Entering and leaving touches no device."""
 
-    def __init__(self, batcher: ClipBatcher) -> None:
-        self._batcher = batcher
+    def __init__(self, batcher: ClipBatcher, generation: int, identity: str) -> None:
+        self._batcher, self.generation, self._identity = batcher, generation, identity
 
     @property
     def identity(self) -> str:
         """The shared engine's: logits are the same."""
-        return self._batcher.identity
+        return self._identity
 
     def infer(self, clips: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network on (N, C, T, H, W) clips; see `Backend.infer`."""
