@@ -65,6 +65,14 @@ def test_a_fault_is_named_with_its_line(folder: Path, row: str, words: str) -> N
     assert "3" in str(caught.value)
 
 
+def test_a_name_that_is_unknown_is_said_once(folder: Path) -> None:
+    write_table(folder, "a.mp4,0,5,drnk", "a.mp4,5,9,wlk", "a.mp4,9,12,drnk", "a.mp4,12,14,drnk")
+    with pytest.raises(AnnotationError) as caught:
+        load_dataset(folder)
+    said = [line.strip(" -") for line in str(caught.value).splitlines() if "unknown behaviour" in line]
+    assert [line.split("unknown")[0].split("line ")[1] for line in said] == ["2 and 2 more: ", "3: "]
+
+
 @pytest.mark.parametrize("time", ["nan", "inf"])
 def test_a_time_that_is_none_is_a_fault(folder: Path, time: str) -> None:
     write_table(folder, f"a.mp4,0,{time},walk", unit="s")

@@ -143,6 +143,12 @@ def test_mistakes_are_said(truth: dict[str, np.ndarray], tmp_path: Path, write_v
         called("agreement", str(table))
     with pytest.raises(InputError, match="--write-dataset: expected with a scored sample alone"):
         called("agreement", str(table), str(table), "--write-dataset", str(tmp_path / "data"))
+    called("sample", str(table), "--out", str(tmp_path / "unscored"), "--clips", "4", "--seconds", "0.5")
+    written = ["--out", str(tmp_path / "agreed"), "--write-dataset", str(tmp_path / "data")]
+    with pytest.raises(InputError, match="nothing was scored"):
+        called("agreement", str(tmp_path / "unscored"), *written)
+    assert not (tmp_path / "agreed").exists()
+    assert not (tmp_path / "data").exists()
     with pytest.raises(InputError, match="no such file"):
         called("sample", str(tmp_path / "absent"), *out)
     with pytest.raises(InputError, match="is not the video that was labelled"):

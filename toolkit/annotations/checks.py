@@ -43,14 +43,15 @@ def opened(path: Path, group: str, faults: list[str]) -> AnnotatedVideo | None:
 def checked_intervals(
     stretches: Iterable[Stretch], video: AnnotatedVideo, ethogram: Ethogram, faults: list[str]
 ) -> tuple[Interval, ...]:
-    """Return the stretches as intervals in frames, in order; each that is impossible is a fault."""
+    """Return the stretches as intervals in frames, in order; what is impossible is a fault, and each unknown name."""
     intervals: list[tuple[Interval, str]] = []
+    nameless: dict[str, list[str]] = {}
     for stretch in stretches:
         rate = video.fps if stretch.seconds else 1.0
         interval = Interval(round(stretch.start * rate), round(stretch.stop * rate), stretch.behaviour)
         said = f"{stretch.where}: {video.path.name}, {stretch.behaviour} from {stretch.start:g} to {stretch.stop:g}"
         if stretch.behaviour not in ethogram.names:
-            faults.append(f"{stretch.where}: {unknown(stretch.behaviour, ethogram)}")
+            nameless.setdefault(stretch.behaviour, []).append(stretch.where)
         elif stretch.start < 0:
             faults.append(f"{said}: starts before the video")
         elif interval.stop_frame <= interval.start_frame:
@@ -59,6 +60,9 @@ def checked_intervals(
             faults.append(f"{said}: ends at frame {interval.stop_frame}, the video has {video.frames}")
         else:
             intervals.append((interval, stretch.where))
+    for name, places in nameless.items():
+        where = places[0] if len(places) == 1 else f"{places[0]} and {len(places) - 1} more"
+        faults.append(f"{where}: {unknown(name, ethogram)}")
     intervals.sort(key=lambda pair: pair[0].start_frame)
     faults += _overlaps(intervals, video.path.name)
     return tuple(interval for interval, _ in intervals)

@@ -88,8 +88,7 @@ def _scored_sample(folder: Path, out: Path | None, per: Literal["day", "week"], 
     scored = read_scored(folder)
     agreed = sample_agreement(scored, per)
     print_lines(sample_lines(agreed))
-    if out is not None:
-        print_lines(["", *(f"written: {path}" for path in write_sample_agreement(agreed, out))])
+    # First what may be refused: then nothing is written.
     if dataset is not None:
         clips, frames = write_sample_dataset(scored, dataset)
         names = scored.ethogram.names
@@ -101,6 +100,8 @@ def _scored_sample(folder: Path, out: Path | None, per: Literal["day", "week"], 
                 f"toolkit train {dataset} --group '{GROUP}'{own} --out RUN",
             ]
         )
+    if out is not None:
+        print_lines(["", *(f"written: {path}" for path in write_sample_agreement(agreed, out))])
 
 
 def _overlaps(text: str) -> tuple[float, ...]:
