@@ -226,3 +226,12 @@ def test_one_voice_for_all(tmp_path: Path) -> None:
     assert heard() == []
     shared.close()
     server.close()
+
+
+def test_a_cage_that_waits_asks_for_more_time_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+    monkeypatch.setattr(Notifier, "send", lambda self, **variables: said.append(variables) or True)
+    voice = SharedVoice(Notifier({}))
+    voice.member("a1").send(EXTEND_TIMEOUT_USEC=7, STATUS="waiting for the camera")
+    assert {"EXTEND_TIMEOUT_USEC": 7} in said
+    assert {"STATUS": "a1: waiting for the camera"} in said

@@ -101,6 +101,8 @@ class _Member:
     def send(self, **variables: str | int) -> bool:
         if "READY" in variables:
             self.is_ready = True
+        if "EXTEND_TIMEOUT_USEC" in variables:
+            self._shared.send(EXTEND_TIMEOUT_USEC=variables["EXTEND_TIMEOUT_USEC"])
         if "STATUS" in variables:
             self.has_news, self.status = True, variables["STATUS"]
         self._shared.changed()

@@ -28,7 +28,7 @@ from toolkit.behaviour_log.day_file import accounted_until
 from toolkit.bouts import decision_filter
 from toolkit.bundle import Bundle, load_bundle
 from toolkit.cage.camera_table import CameraTable
-from toolkit.cage.cameras import open_camera
+from toolkit.cage.cameras import Camera, open_camera
 from toolkit.cage.capture import CaptureThread
 from toolkit.cage.clock import boot_id, read_clock
 from toolkit.cage.config import CageConfig
@@ -37,12 +37,12 @@ from toolkit.cage.health import Health
 from toolkit.cage.notify import Voice
 from toolkit.cage.outlets import Outlets
 from toolkit.cage.pace import Pace, demand_of
-from toolkit.cage.recovery import Recovery
+from toolkit.cage.recovery import Recovery, opened_when_there
 from toolkit.cage.service import Service
 from toolkit.cage.stages import Stages
 from toolkit.cage.summary import Progress, Summary
 from toolkit.cage.watch import Parts, Watch
-from toolkit.errors import EngineError, ToolkitError
+from toolkit.errors import CameraError, EngineError, ToolkitError
 from toolkit.frames import NS_PER_S
 from toolkit.pipeline import Pipeline
 from toolkit.terminal import print_warning
@@ -61,6 +61,7 @@ class Opening(Protocol):
         stop: threading.Event,
         on_build: Callable[[BuildProgress], None] | None,
         warn: Callable[[str], None],
+        on_absent: Callable[[CameraError], None],
     ) -> Parts: ...
 
 
@@ -70,17 +71,20 @@ def open_parts(
     stop: threading.Event,
     on_build: Callable[[BuildProgress], None] | None = None,
     warn: Callable[[str], None] = print_warning,
+    on_absent: Callable[[CameraError], None] | None = None,
 ) -> Parts:
     """Load the bundle, choose its engines and find the camera. Stale engines are built first, if so configured.
 
     Parameters
     ----------
     stop
-        Ends a build of engines.
+        Ends a build of engines, and the wait for a camera.
     on_build
         Told how far such a build is.
     warn
         Told what is not as it should be, but does not keep the daemon from running.
+    on_absent
+        Told, again and again, that a live camera cannot be opened, which is waited for; None: that is an error.
 
     Raises
     ------
@@ -95,11 +99,18 @@ def open_parts(
             on_build(progress)
 
     bundle = load_bundle(config.cage.bundle)
-    camera = open_camera(config.camera)
+    camera = camera_of(config.camera, stop, on_absent)
     if config.engine.flow_threads:
         cv2.setNumThreads(config.engine.flow_threads)
     source = BundleNetworks(bundle, config.engine, tell, warn)
     return Parts(bundle=bundle, camera=camera, networks=source.open(), source=source)
+
+
+def camera_of(table: CameraTable, stop: threading.Event, on_absent: Callable[[CameraError], None] | None) -> Camera:
+    """Open a daemon's camera; see `open_parts`."""
+    if on_absent is None or table.video is not None or table.segments is not None:
+        return open_camera(table)
+    return opened_when_there(lambda: open_camera(table), recovery_of(table), stop=stop, on_absent=on_absent)
 
 
 def run(
@@ -145,7 +156,9 @@ def run(
     health = Health(config.cage.name)
     with ExitStack() as stack:
         service = stack.enter_context(Service(config, health, voice))
-        parts = parts or (opening or open_parts)(config, stop=stop, on_build=building, warn=service.warn)
+        parts = parts or (opening or open_parts)(
+            config, stop=stop, on_build=building, warn=service.warn, on_absent=service.camera_absent
+        )
         manifest, info = parts.bundle.manifest, parts.camera.info
         service.opened(info)
         manifest.geometry.check_source(info.width, info.height, info.fps, info.name)
@@ -173,7 +186,9 @@ def run(
             )
         )
         outlets = stack.enter_context(Outlets(config, info, log, health, service.warn))
-        capture = stack.enter_context(CaptureThread(parts.camera, config.camera.queue_frames, _recovery(config.camera)))
+        capture = stack.enter_context(
+            CaptureThread(parts.camera, config.camera.queue_frames, recovery_of(config.camera))
+        )
         watch = Watch(
             config, parts, pipeline, engines, stages, pace, log, capture, health, service, outlets, on_progress
         )
@@ -194,7 +209,8 @@ def _after_the_log(config: CageConfig, session: Session) -> Session:
     return session if until_ns is None else replace(session, start_ns=max(session.start_ns, until_ns))
 
 
-def _recovery(table: CameraTable) -> Recovery:
+def recovery_of(table: CameraTable) -> Recovery:
+    """Return when a camera is opened again."""
     return Recovery(table.stall_s, table.retry_s, table.retry_max_s, table.max_restarts)
 
 

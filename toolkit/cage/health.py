@@ -206,7 +206,8 @@ def ailments(status: Mapping[str, Any], age_s: float) -> list[str]:
     if state == "stopped":
         return ["stopped"]
     if state != "running":
-        return [state]
+        fault = status["source_fault"]
+        return [f"{state}: waiting for the camera: {fault}" if fault else state]
     if age_s > STALE_S:
         return [f"stale: the daemon said nothing for {age_s:.0f} s; it hangs or is dead"]
     if status["source_given_up"]:

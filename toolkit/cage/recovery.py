@@ -123,6 +123,40 @@ class Reader:
             self._ended.set()
 
 
+def opened_when_there(
+    opening: Callable[[], Camera],
+    recovery: Recovery,
+    *,
+    stop: threading.Event,
+    on_absent: Callable[[CameraError], None],
+) -> Camera:
+    """Return a camera once it can be opened, however long it is away.
+
+    Parameters
+    ----------
+    opening
+        Opens it.
+    stop
+        Ends the wait.
+    on_absent
+        Told, before each wait, why it could not be opened.
+
+    Raises
+    ------
+    CameraError
+        If `stop` was set before it came.
+    """
+    wait_s = recovery.retry_s
+    while True:
+        try:
+            return opening()
+        except CameraError as error:
+            on_absent(error)
+            if stop.wait(wait_s * random.uniform(0.5, 1.0)):
+                raise CameraError(f"stopped while the camera was away: {error}") from error
+        wait_s = min(2 * wait_s, recovery.retry_max_s)
+
+
 class Restarts:
     """The waits before a source's restarts, and the end of them."""
 

@@ -22,7 +22,7 @@ from toolkit.cage.notify import Notifier, Voice
 from toolkit.cage.pace import Costs
 from toolkit.cage.page import open_page
 from toolkit.cage.recovery import SourceState
-from toolkit.errors import LogBusy, ToolkitError
+from toolkit.errors import CameraError, LogBusy, ToolkitError
 from toolkit.frames import NS_PER_S
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 BUILD_S = 600
 """What each step of a build of engines asks systemd to wait for the next one."""
+
+ABSENT_S = 600
+"""What each attempt at a camera that is away asks systemd to wait for the next one."""
 
 MOVE_S = 60
 """What each step of dating rows asks systemd to wait for the next one."""
@@ -99,10 +102,20 @@ class Service:
 
     def opened(self, camera: CameraInfo) -> None:
         """Say what the camera is, and what is amiss with it."""
+        self._health.source = SourceState()
         size = f"{camera.width}x{camera.height}"
         self._events.info("camera", name=camera.name, size=size, fps=camera.fps, dated_by=camera.dated_by)
         for text in (*camera.refused, *camera.warnings):
             self.warn(f"{camera.name}: {text}")
+
+    def camera_absent(self, error: CameraError) -> None:
+        """Say that the camera is not there yet, and ask systemd to wait."""
+        fault = str(error)
+        if fault != self._health.source.fault:
+            self._events.warning("camera-absent", fault=fault)
+        self._health.source = SourceState(fault=fault)
+        self._notifier.send(EXTEND_TIMEOUT_USEC=ABSENT_S * 1_000_000, STATUS=f"waiting for the camera: {fault}")
+        self._leave_status(error)
 
     def building(self, progress: BuildProgress) -> None:
         """Ask systemd to wait while engines are built."""

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import cv2
 
 from toolkit.bundle import Bundle, load_bundle
-from toolkit.cage.cameras import open_camera
 from toolkit.cage.config import CageConfig
+from toolkit.cage.daemon import camera_of
 from toolkit.cage.engines import flow_without_gpu, others_than
 from toolkit.cage.watch import Parts
 from toolkit.engine.batched import ClipBatcher, most_clips
 from toolkit.engine.contract import ClipNetworks
 from toolkit.engine.host import HostNetworks
 from toolkit.engine.select import EngineChoice
-from toolkit.errors import EngineError, ToolkitError
+from toolkit.errors import CameraError, EngineError, ToolkitError
 from toolkit.flow import open_flow
 from toolkit.preprocess import Stream
 
@@ -98,15 +98,16 @@ class SharedEngines:
         self,
         config: CageConfig,
         *,
-        stop: threading.Event,  # noqa: ARG002  as `open_parts`
-        on_build: OnBuild | None,  # noqa: ARG002
+        stop: threading.Event,
+        on_build: OnBuild | None,  # noqa: ARG002  as `open_parts`
         warn: Callable[[str], None],
+        on_absent: Callable[[CameraError], None],
     ) -> Parts:
         """Return a cage's own camera, flow and rings on the shared engines; see `toolkit.cage.daemon.open_parts`."""
         self._opened.wait()
         if self._error is not None:
             raise self._error
-        camera = open_camera(config.camera)
+        camera = camera_of(config.camera, stop, on_absent)
         source = _SharedNetworks(self, warn)
         return Parts(self.bundle, camera, source.open(), source)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import socket
 import subprocess
 import threading
@@ -25,9 +26,12 @@ from toolkit.behaviour_log import Reason, read_log
 from toolkit.cage.camera_table import CameraTable
 from toolkit.cage.cameras import RtspCamera
 from toolkit.cage.capture import CaptureThread
-from toolkit.cage.daemon import run
+from toolkit.cage.config import CageConfig
+from toolkit.cage.daemon import camera_of, run
+from toolkit.cage.health import STATUS, ailments
 from toolkit.cage.recovery import Recovery
-from toolkit.errors import CameraError, ConfigError
+from toolkit.cage.watch import Parts
+from toolkit.errors import CameraError, ConfigError, VideoError
 from toolkit.frames import NS_PER_S
 
 SERVER = Path(__file__).with_name("rtsp_server.py")
@@ -71,6 +75,23 @@ class Server:
             self.process.wait()
             self.process.stdout.close()
             self.process = None
+
+
+class Voice:
+    """Keeps what is said to the service manager."""
+
+    def __init__(self) -> None:
+        self.said: list[dict[str, str | int]] = []
+
+    def send(self, **variables: str | int) -> bool:
+        self.said.append(variables)
+        return True
+
+    def ping(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
 
 
 Serve = Callable[..., Server]
@@ -239,6 +260,61 @@ def test_a_camera_that_is_killed_and_comes_back_in_the_log(serve: Serve, tmp_pat
     assert abs(gap.start_ns - killed_ns) < NS_PER_S // 2
     assert started_ns < gap.stop_ns < started_ns + 8 * NS_PER_S
     assert gaps == [gap]
+
+
+def test_a_camera_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    """As after a power cut, when a camera takes longer than the computer that watches it."""
+    if not has_server():
+        pytest.skip("needs /usr/bin/python3 with GstRtspServer (apt-get install gir1.2-gst-rtsp-server-1.0)")
+    server = Server("width=64,height=48", (), "videotestsrc is-live=true pattern=smpte100")
+    (tmp_path / "log" / "a1").mkdir(parents=True)
+    settings = config(tmp_path, camera={"video": None, "rtsp": server.address, **QUICK})
+    stop, rows, voice = threading.Event(), list[int](), Voice()
+
+    def opening(config: CageConfig, *, on_absent: Callable[[CameraError], None], **_: object) -> Parts:
+        return parts(camera_of(config.camera, stop, on_absent))
+
+    daemon = threading.Thread(
+        target=lambda: run(settings, stop=stop, on_progress=lambda p: rows.append(p.rows), opening=opening, voice=voice)
+    )
+    daemon.start()
+    try:
+        status = tmp_path / "log" / "a1" / STATUS
+        wait_until(status.exists)
+        (ailment,) = ailments(json.loads(status.read_text()), 0.0)
+        assert ailment.startswith(f"starting: waiting for the camera: {server.address}: ")
+        wait_until(lambda: sum("EXTEND_TIMEOUT_USEC" in said for said in voice.said) >= 3)
+        assert not any("READY" in said for said in voice.said)
+        server.start()
+        wait_until(lambda: bool(rows) and rows[-1] > 20)
+        wait_until(lambda: any("READY" in said for said in voice.said))
+    finally:
+        stop.set()
+        daemon.join(20)
+        server.kill()
+    assert not daemon.is_alive()
+    log = read_log(tmp_path / "log" / "a1")
+    assert_covered_once(log)
+    assert json.loads(status.read_text())["source_fault"] is None
+
+
+def test_the_wait_for_a_camera_can_be_ended(tmp_path: Path) -> None:
+    stop, told = threading.Event(), list[str]()
+
+    def absent(error: CameraError) -> None:
+        told.append(str(error))
+        if len(told) == 3:
+            stop.set()
+
+    table = CameraTable(rtsp=f"rtsp://127.0.0.1:{free_port()}/cage", **QUICK)
+    with pytest.raises(CameraError, match="stopped while the camera was away: rtsp"):
+        camera_of(table, stop, absent)
+    assert len(told) == 3
+    # Whoever does not want to wait is told at once; and a file that is not there will not come.
+    with pytest.raises(CameraError, match="rtsp"):
+        camera_of(table, threading.Event(), None)
+    with pytest.raises(VideoError):
+        camera_of(CameraTable(video=tmp_path / "absent.mp4"), threading.Event(), absent)
 
 
 def test_bars_are_the_pattern() -> None:
