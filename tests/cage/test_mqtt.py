@@ -151,6 +151,23 @@ class Daemon:
         self._process.communicate(timeout=30)
 
 
+def test_an_end_that_comes_during_a_step_is_told_by_another(cage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = published(cage, 1).mqtt
+    publisher = Publisher(
+        table, "a1", cage, 0, status=lambda: ({}, []), synchronised=lambda: True, warn=lambda _text: None
+    )
+    states: list[bool] = []
+
+    def step(self: Publisher) -> None:
+        states.append(self._ending)
+        self._ending = True
+        self._wake.set()
+
+    monkeypatch.setattr(Publisher, "_step", step)
+    publisher._run()
+    assert states == [False, True]
+
+
 @pytest.mark.slow
 @needs_mosquitto
 def test_kills_and_a_broker_that_goes_away(cage: Path, broker: Broker) -> None:

@@ -204,6 +204,8 @@ class Publisher:
         while True:
             self._wake.wait(TICK_S)
             self._wake.clear()
+            # An end that comes while a step is under way has a step of its own: the last state is still to be told.
+            ending = self._ending
             try:
                 self._step()
                 if self.state.connected:
@@ -212,7 +214,7 @@ class Publisher:
                 if str(error) != self.state.fault:
                     self._warn(f"mqtt: {error}")
                 self.state.fault = str(error)
-            if not self._ending:
+            if not ending:
                 continue
             end_s = end_s or time.monotonic() + CLOSE_S
             done = not self._flight and self._sent_ns >= self._final_ns
