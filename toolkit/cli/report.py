@@ -58,6 +58,7 @@ def report(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="The bundle that made the log: its cross-validated scores go in.")
     ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Animals drawn at once, each in a process.")] = 1,
 ) -> None:
     """Print time budgets, and write a one-page HTML report with its pictures (PNG, SVG) and their data (CSV).
 
@@ -90,7 +91,7 @@ def report(
         inactive=tuple(inactive) if inactive else ReportOptions().inactive,
         partial=partial,
     )
-    written = write_report(logs, folder, options, truth=truth, bundle=bundle)
+    written = write_report(logs, folder, options, truth=truth, bundle=bundle, jobs=jobs)
     for line in written.missing:
         print_warning(f"partial report: {line}")
     budgets = written.budgets

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from toolkit.report.animals import Animal, load_animals
 from toolkit.report.clock import NS_PER_H, LabClock
 from toolkit.report.confidence import UNSURE_BELOW
 from toolkit.report.crossval_picture import confusion_figure
+from toolkit.report.drawing import done_in_order
 from toolkit.report.figures import svg_uri
 from toolkit.report.gallery import Gallery
 from toolkit.report.inputs import Faults, Period, read_animals, sources
@@ -85,6 +87,7 @@ def write_report(
     *,
     truth: Path | None = None,
     bundle: Path | None = None,
+    jobs: int = 1,
 ) -> ReportFiles:
     """Write a report into a folder, which is made if it is missing; an older report in it is replaced.
 
@@ -98,6 +101,8 @@ def write_report(
         Data set folder with annotations of the video that stood in for the camera, to compare a single log to.
     bundle
         The bundle that made the labels, to quote its cross-validated scores.
+    jobs
+        Animals that are drawn at once, each in a process.
 
     Raises
     ------
@@ -118,12 +123,19 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix=".report.", dir=_existing_parent(out)) as staging:
         gallery = Gallery(Path(staging))
         agreement = _agreement(paths, truth, options.rules) if truth is not None else None
-        sections: list[CageSection] = []
-        for animal, record in read_animals(by_cage, animals, options.rules, options.period, faults):
-            if fault := _unfit(record, sections, options):
-                faults.found.append(fault)
-                continue
-            sections.append(_section(animal, record, animals, options, gallery, agreement))
+
+        def tasks() -> Iterator[Callable[[], CageSection]]:
+            first: CageRecord | None = None
+            for animal, record in read_animals(by_cage, animals, options.rules, options.period, faults):
+                if fault := _unfit(record, first, options):
+                    faults.found.append(fault)
+                    continue
+                first = first or record
+                stays = sum(each.name == animal.name for each in animals)
+                title = f"{animal.name}, cage {animal.cage}" if stays > 1 else animal.name
+                yield partial(_section, title, gallery.room(title), animal, record, options, gallery, agreement)
+
+        sections = list(done_in_order(tasks(), jobs))
         faults.check(bool(sections))
         summaries = [section.summary for section in sections]
         model = _bundle_of(summaries, bundle) if bundle is not None else None
@@ -157,22 +169,21 @@ def write_report(
 
 
 def _section(
+    title: str,
+    room: str,
     animal: Animal,
     record: CageRecord,
-    animals: Sequence[Animal],
     options: ReportOptions,
     gallery: Gallery,
     agreement: Agreement | None,
 ) -> CageSection:
-    stays = sum(each.name == animal.name for each in animals)
-    title = f"{animal.name}, cage {animal.cage}" if stays > 1 else animal.name
     summary = summarise(animal, record, options.clock, options.bin_ns)
     summary = replace(summary, budget=replace(summary.budget, cage=title))
     observer = truth_table(agreement) if agreement else None
-    return cage_section(title, summary, record, options.clock, options.inactive, gallery, truth=observer)
+    return cage_section(title, room, summary, record, options.clock, options.inactive, gallery, truth=observer)
 
 
-def _unfit(record: CageRecord, sections: list[CageSection], options: ReportOptions) -> str | None:
+def _unfit(record: CageRecord, first: CageRecord | None, options: ReportOptions) -> str | None:
     """Return why a record does not go with the report that was asked for."""
     if not record.dated and (options.clock.lights or options.period != Period()):
         return (
@@ -180,10 +191,9 @@ def _unfit(record: CageRecord, sections: list[CageSection], options: ReportOptio
             '--from and --to are of clock time. Put "recorded_at": "YYYY-MM-DDTHH:MM:SS+HH:MM" into its .json, or '
             "report without them."
         )
-    if sections and sections[0].summary.ethogram.names != record.ethogram.names:
-        first = sections[0].summary
+    if first is not None and first.ethogram.names != record.ethogram.names:
         return (
-            f"cage {record.cage}: has the behaviours {', '.join(record.ethogram.names)}, cage {first.animal.cage} has "
+            f"cage {record.cage}: has the behaviours {', '.join(record.ethogram.names)}, cage {first.cage} has "
             f"{', '.join(first.ethogram.names)}. Expected one ethogram. Report on them apart."
         )
     unknown = [name for name in options.inactive if name not in record.ethogram.names]

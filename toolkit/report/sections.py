@@ -83,6 +83,7 @@ class Overview:
 
 def cage_section(
     title: str,
+    room: str,
     summary: CageSummary,
     record: CageRecord,
     clock: LabClock,
@@ -91,9 +92,8 @@ def cage_section(
     *,
     truth: Bouts | None = None,
 ) -> CageSection:
-    """Draw what can be drawn of one animal, while its record is at hand."""
+    """Draw what can be drawn of one animal, while its record is at hand; `room` is `Gallery.room`'s for it."""
     ethogram = record.ethogram
-    room = gallery.room(title)
     pictures = {
         "ethogram": gallery.add(
             f"{room}/ethogram",
