@@ -119,6 +119,7 @@ def test_rows_that_are_lost_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert step_the_clock(3, tmp_path / "steps").rows_lost > 0
     assert start_in_1970(1, tmp_path / "unset").rows_lost > 0
     assert damage_files(1, tmp_path / "files").rows_lost > 0
+    assert "which is not what the gaps say" in str(fail_engines(False, 1, tmp_path / "engines"))
 
 
 def test_a_pace_that_never_comes_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
