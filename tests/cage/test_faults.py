@@ -111,9 +111,9 @@ def test_sources(tmp_path: Path, lose: Any, what: str) -> None:
 def test_rows_that_are_lost_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = LogWriter.row
 
-    def forgetful(log: LogWriter, source_index: int, *rest: Any) -> None:
+    def forgetful(log: LogWriter, source_index: int, *rest: Any, **more: Any) -> None:
         if source_index % 50:
-            taken(log, source_index, *rest)
+            taken(log, source_index, *rest, **more)
 
     monkeypatch.setattr(LogWriter, "row", forgetful)
     assert step_the_clock(3, tmp_path / "steps").rows_lost > 0
