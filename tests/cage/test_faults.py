@@ -94,8 +94,8 @@ def test_the_recording_s_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["killed", "hangs"])
-def test_a_broker(tmp_path: Path, what: Literal["killed", "hangs"]) -> None:
+@pytest.mark.parametrize("what", ["stopped", "hangs"])
+def test_a_broker(tmp_path: Path, what: Literal["stopped", "hangs"]) -> None:
     assert kept(lose_the_broker(what, 1, tmp_path)).frames_lost == 0
 
 

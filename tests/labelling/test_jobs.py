@@ -110,7 +110,7 @@ def test_a_bundle_that_cannot_run_here_ends_it_all(videos: Path, built: Bundle, 
 @pytest.fixture
 def running(write_video: WriteVideo, built: Bundle, tmp_path: Path) -> Iterator[psutil.Popen]:
     """Start a command with two jobs, in a process group of its own, and wait until one writes."""
-    shutil.copy(write_video("long/a.mp4", lively(500)), tmp_path / "long" / "b.mp4")
+    shutil.copy(write_video("long/a.mp4", lively(1500)), tmp_path / "long" / "b.mp4")
     code = "from toolkit.cli import main; main()"
     command = ["label", str(tmp_path / "long"), "--bundle", str(built.path), "--out", str(tmp_path / "out")]
     process = psutil.Popen(
